@@ -1,0 +1,1 @@
+"""Statistics over replicates, and analyses of masks, weights and errors."""

@@ -1,0 +1,1 @@
+"""Scores, scopes, units, schedules, dynamic sparsity, and what training rewinds to."""

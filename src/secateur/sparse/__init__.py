@@ -1,0 +1,1 @@
+"""Sparse layers: parameters, gradients and cost follow the surviving weights."""

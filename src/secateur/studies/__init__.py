@@ -1,0 +1,1 @@
+"""From a recipe to a run graph, its execution and its store."""

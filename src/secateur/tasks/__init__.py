@@ -1,0 +1,1 @@
+"""What "good" means: a batch in, loss and metrics out."""
