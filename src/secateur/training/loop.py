@@ -1,0 +1,242 @@
+"""The loop. It hides nothing: one optimiser step after another, and callables at named points.
+
+Everything that decides a step's bits is a function of the settings, the seeds and the step's number: the data order of
+(seed, epoch), dropout of (seed, layer, step), the learning rate of the step. So a run goes on from a state bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from secateur.data.dataset import Dataset
+from secateur.dropout import foreign_dropout, set_dropout
+from secateur.errors import InputError
+from secateur.masks import Mask
+from secateur.registry import learning_rates, optimizers
+from secateur.steps import Step
+from secateur.tasks.task import Task
+from secateur.training.learning_rates import Factor
+from secateur.training.optimizers import optimizer_state, restore_optimizer
+from secateur.training.states import State, capture_model, restore_model
+
+Point = Literal["start", "gradients", "updated", "evaluated", "epoch"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train: a recipe's `train` table.
+
+    `evaluate` says how often the validation split is read, `evaluate_batch` in batches of which size; `patience` ends
+    training after that many evaluations without a better one; `clip` bounds the gradient's norm (survivors only).
+    """
+
+    length: Step
+    batch: int = 64
+    optimizer: Mapping[str, Any] = field(default_factory=lambda: {"name": "adam"})
+    learning_rate: Mapping[str, Any] = field(default_factory=lambda: {"name": "constant"})
+    clip: float | None = None
+    evaluate: Step = Step.parse("1ep")  # noqa: RUF009
+    evaluate_batch: int = 256
+    patience: int | None = None
+    select: Literal["best-validation", "end"] = "best-validation"
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """The seeds of one run's training."""
+
+    data_order: int
+    dropout: int
+
+
+@dataclass
+class Run:
+    """A run in flight: what the callables at the loop's points may look at and change.
+
+    `until` stops it early, at a step whose state is wanted, without changing the schedule.
+    """
+
+    model: nn.Module
+    task: Task
+    dataset: Dataset
+    settings: Settings
+    seeds: Seeds
+    optimizer: torch.optim.Optimizer
+    factor: Factor
+    steps_per_epoch: int
+    total: int
+    mask: Mask | None = None
+    step: int = 0
+    until: int | None = None
+    carried: Any = None
+    history: list[dict[str, float | int]] = field(default_factory=list)
+    best: State | None = None
+    best_value: float = math.nan
+    waited: int = 0
+    diverged: bool = False
+    loss_sum: float = 0.0
+    loss_count: int = 0
+
+    @property
+    def finished(self) -> bool:
+        """No further step is to be taken."""
+        patience = self.settings.patience
+        stop = self.total if self.until is None else min(self.total, self.until)
+        return self.diverged or self.step >= stop or (patience is not None and self.waited >= patience)
+
+    @property
+    def names(self) -> dict[nn.Parameter, str]:
+        """The model's parameters and their names."""
+        return {parameter: name for name, parameter in self.model.named_parameters()}
+
+    def state(self, *, resumable: bool) -> State:
+        """The present state; with the optimiser's and what is carried where the run is to go on from it."""
+        optimizer = optimizer_state(self.optimizer, self.names) if resumable else {}
+        carried = _flat(self.carried) if resumable else ()
+        return State(self.step, capture_model(self.model), optimizer, carried, self.mask)
+
+    def checkpoint(self) -> State:
+        """The present state with all that `resume` needs, the best state's step and value and the history among it."""
+        state = self.state(resumable=True)
+        facts = {
+            "history": self.history,
+            "best_step": None if self.best is None else self.best.step,
+            "best_value": None if self.best is None else self.best_value,
+            "waited": self.waited,
+            "loss_sum": self.loss_sum,
+            "loss_count": self.loss_count,
+        }
+        return State(state.step, state.model, state.optimizer, state.carried, state.mask, facts)
+
+    def resume(self, checkpoint: State, best: State | None) -> None:
+        """Go on from a checkpoint and the best state that belongs to it."""
+        self.start_from(checkpoint, optimizer="kept")
+        facts = checkpoint.facts
+        self.history = [dict(entry) for entry in facts["history"]]
+        self.best, self.waited = best, facts["waited"]
+        self.best_value = math.nan if facts["best_value"] is None else facts["best_value"]
+        self.loss_sum, self.loss_count = facts["loss_sum"], facts["loss_count"]
+        self.mask = checkpoint.mask
+
+    def start_from(self, state: State, *, optimizer: Literal["fresh", "kept"]) -> None:
+        """Restart at `state`: weights, buffers, schedule and data order; the optimiser fresh or as it was there."""
+        restore_model(self.model, state.model)
+        self.step = state.step
+        self.carried = _nested(state.carried)
+        if optimizer == "kept":
+            restore_optimizer(self.optimizer, self.names, dict(state.optimizer))
+
+
+Actions = Mapping[Point, Sequence[Callable[[Run], None]]]
+
+
+def make_run(model: nn.Module, task: Task, dataset: Dataset, settings: Settings, seeds: Seeds) -> Run:
+    """A run at step 0, its optimiser fresh."""
+    steps_per_epoch = dataset.splits["train"].steps(settings.batch)
+    total = settings.length.iterations(steps_per_epoch)
+    if total < 0 or steps_per_epoch < 1:
+        raise InputError(f"{dataset.label} has no training batch of {settings.batch}")
+    optimizer_name, optimizer_options = _named(settings.optimizer)
+    rate_name, rate_options = _named(settings.learning_rate)
+    optimizer = optimizers[optimizer_name](model.parameters(), **optimizer_options)
+    factor = learning_rates[rate_name](total, steps_per_epoch, **rate_options)
+    return Run(model, task, dataset, settings, seeds, optimizer, factor, steps_per_epoch, total)
+
+
+def train(run: Run, actions: Actions) -> None:
+    """Take steps until `run.finished`. Points: `start` before the first, `gradients` after each backward pass (before
+    clipping), `updated` after each optimiser step, `evaluated` after each reading of the validation split, `epoch` at each
+    epoch's end (and at the last step)."""
+    settings = run.settings
+    base_rates = [group["lr"] for group in run.optimizer.param_groups]
+    evaluate_every = max(1, settings.evaluate.iterations(run.steps_per_epoch))
+    reseed_foreign = bool(foreign_dropout(run.model))
+    parameters = list(run.model.parameters())
+    at = {point: tuple(actions.get(point, ())) for point in ("start", "gradients", "updated", "evaluated", "epoch")}
+    for act in at["start"]:
+        act(run)
+    if run.step == 0 and not run.history:
+        evaluate(run)
+    run.model.train()
+    while not run.finished:
+        epoch, place = divmod(run.step, run.steps_per_epoch)
+        if place == 0:
+            run.carried = None
+        for inputs, targets in run.dataset.splits["train"].epoch(settings.batch, run.seeds.data_order, epoch, place):
+            set_dropout(run.model, run.seeds.dropout, run.step)
+            if reseed_foreign:
+                torch.manual_seed(run.seeds.dropout + run.step)
+            factor = run.factor(run.step)
+            for group, rate in zip(run.optimizer.param_groups, base_rates, strict=True):
+                group["lr"] = rate * factor
+            outputs, run.carried = run.task.outputs(run.model, inputs, run.carried)
+            loss = run.task.loss(outputs, targets)
+            value = loss.item()
+            if not math.isfinite(value):
+                run.diverged = True
+                break
+            loss.backward()  # type: ignore[no-untyped-call]
+            for act in at["gradients"]:
+                act(run)
+            if settings.clip is not None:
+                torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
+            run.optimizer.step()
+            run.optimizer.zero_grad(set_to_none=True)
+            run.step += 1
+            run.loss_sum += value
+            run.loss_count += 1
+            for act in at["updated"]:
+                act(run)
+            if run.step % evaluate_every == 0 or run.step == run.total:
+                evaluate(run)
+                for act in at["evaluated"]:
+                    act(run)
+            if run.finished:
+                break
+        for act in at["epoch"]:
+            act(run)
+
+
+def evaluate(run: Run) -> None:
+    """Read the validation split, add a line to the history and keep the state if it is the best so far."""
+    was_training = run.model.training
+    run.model.eval()
+    with torch.no_grad():
+        metrics = run.task.evaluate(run.model, run.dataset, "valid", run.settings.evaluate_batch).metrics
+    run.model.train(was_training)
+    entry: dict[str, float | int] = {"step": run.step, "epoch": run.step / run.steps_per_epoch}
+    if run.loss_count:
+        entry["train_loss"] = run.loss_sum / run.loss_count
+    entry.update({f"valid_{name}": float(value) for name, value in metrics.items() if math.isfinite(value)})
+    run.history.append(entry)
+    run.loss_sum, run.loss_count = 0.0, 0
+    value = float(metrics[run.task.metric.name])
+    higher = run.task.metric.higher_is_better
+    if run.best is None or (math.isfinite(value) and (value > run.best_value if higher else value < run.best_value)):
+        run.best, run.best_value, run.waited = run.state(resumable=False), value, 0
+    else:
+        run.waited += 1
+
+
+def _named(table: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    options = dict(table)
+    return str(options.pop("name")), options
+
+
+def _flat(carried: Any) -> tuple[Tensor, ...]:
+    """A carried state (None, a tensor, or a tuple of tensors) as a tuple of copies."""
+    if carried is None:
+        return ()
+    tensors = (carried,) if isinstance(carried, Tensor) else tuple(carried)
+    return tuple(tensor.detach().clone() for tensor in tensors)
+
+
+def _nested(carried: tuple[Tensor, ...]) -> Any:
+    """A carried state from its tuple of tensors."""
+    return None if not carried else carried[0] if len(carried) == 1 else carried

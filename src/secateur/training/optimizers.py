@@ -1,0 +1,57 @@
+"""Optimisers by name: torch's own, in the fused form where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from secateur.registry import optimizers
+
+
+@optimizers.register("sgd")
+def sgd(
+    parameters: Iterable[nn.Parameter], *, lr: float = 0.1, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
+) -> torch.optim.Optimizer:
+    """Stochastic gradient descent, with momentum and (coupled) weight decay."""
+    return torch.optim.SGD(list(parameters), lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True)
+
+
+@optimizers.register("adam")
+def adam(
+    parameters: Iterable[nn.Parameter], *, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0
+) -> torch.optim.Optimizer:
+    """Adam (Kingma and Ba 2015); weight decay is added to the gradient."""
+    return torch.optim.Adam(list(parameters), lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+
+
+@optimizers.register("adamw")
+def adamw(
+    parameters: Iterable[nn.Parameter], *, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.01
+) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+    return torch.optim.AdamW(list(parameters), lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, str]) -> dict[str, Tensor]:
+    """The optimiser's state as copies of named tensors, `<parameter>/<key>`; plain numbers become 0-d float64 tensors."""
+    return {
+        f"{names[parameter]}/{key}": value.detach().clone() if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+        if value is not None
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, str], tensors: dict[str, Tensor]) -> None:
+    """Give the optimiser the state that `optimizer_state` captured, as copies."""
+    parameters = {name: parameter for parameter, name in names.items()}
+    states: dict[str, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        parameter, _, key = name.rpartition("/")
+        states.setdefault(parameter, {})[key] = float(tensor) if tensor.dtype is torch.float64 and tensor.ndim == 0 else tensor.clone()
+    optimizer.state.clear()
+    for name, state in states.items():
+        optimizer.state[parameters[name]] = state
