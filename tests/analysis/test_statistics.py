@@ -211,7 +211,7 @@ def test_the_needed_replicates_settle_as_often_as_promised() -> None:
 
 
 def test_the_bootstrap_needs_ten_replicates() -> None:
-    with pytest.raises(InputError, match="ten|10"):
+    with pytest.raises(InputError, match="needs 10"):
         bootstrap_interval([0.1] * 9, seed=0)
     assert bootstrap_interval([0.1] * 10, seed=0).interval == (0.1, 0.1)
 

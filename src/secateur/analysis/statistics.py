@@ -87,10 +87,7 @@ def p_value(differences: Sequence[float], null: float = 0.0, side: Literal["grea
     if of.standard_error is None:
         return None
     shift = of.mean - null
-    if of.standard_error == 0.0:
-        t = math.copysign(math.inf, shift) if shift else 0.0
-    else:
-        t = shift / of.standard_error
+    t = shift / of.standard_error if of.standard_error else math.copysign(math.inf, shift) if shift else 0.0
     df = of.n - 1
     if side == "greater":
         return float(special.stdtr(df, -t))
