@@ -116,7 +116,9 @@ def test_a_diverged_dense_run_pairs_with_nothing() -> None:
 
 def test_missing_runs_are_named_and_not_losses() -> None:
     data = pl.DataFrame(rows("dense", 0, 1.0, DENSE) + rows("winning", 1, 0.2, around(0.001)))
-    data = data.with_columns(status=pl.when((pl.col("arm") == "winning") & (pl.col("replicate") == 2)).then(pl.lit("missing")).otherwise("status"))
+    data = data.with_columns(
+        status=pl.when((pl.col("arm") == "winning") & (pl.col("replicate") == 2)).then(pl.lit("missing")).otherwise("status")
+    )
     judgement = judge(data, RULE)
     assert judgement.of("winning")[0].unfinished == (2,)
     assert judgement.of("winning")[0].verdict in ("matches", "unclear")
@@ -156,7 +158,9 @@ def test_lower_is_better_and_relative_margins() -> None:
     assert verdict.to_dense.difference == pytest.approx(0.05, abs=0.001)
     assert verdict.to_dense.worse
     assert verdict.to_dense.interval[0] < verdict.to_dense.difference < verdict.to_dense.interval[1]
-    same = pl.DataFrame(rows("dense", 0, 1.0, dense) + rows("winning", 1, 0.2, [100.1, 102.1, 98.2])).rename({"test_accuracy": "test_perplexity"})
+    same = pl.DataFrame(rows("dense", 0, 1.0, dense) + rows("winning", 1, 0.2, [100.1, 102.1, 98.2])).rename(
+        {"test_accuracy": "test_perplexity"}
+    )
     assert judge(same, rule).of("winning")[0].verdict == "matches"
 
 
