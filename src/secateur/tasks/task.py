@@ -51,3 +51,8 @@ class Task(Protocol):
     def evaluate(self, model: nn.Module, dataset: Dataset, split: str, batch: int) -> Evaluation:
         """Metrics of `model` (in eval mode) over a whole split; `loss` is among them. Reads the test split only when asked to."""
         ...
+
+
+def call(model: nn.Module, inputs: Inputs) -> Any:
+    """What the model gives for a batch's inputs: a tensor passed as it is, a tuple as several arguments."""
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)

@@ -1,0 +1,63 @@
+"""The summary of a study on a terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from secateur.analysis import phrasing as say
+from secateur.analysis.verdicts import Verdict
+from secateur.reports.study import Reported, ReportedStudy
+
+STYLES = {"wins": "bold green", "matches": "green", "loses": "red", "unclear": "yellow"}
+
+
+def summary(study: ReportedStudy) -> RenderableType:
+    """The study's answer, one row an arm and density, and what the replicates cannot show."""
+    reported = Reported(study)
+    words = reported.headline
+    parts: list[RenderableType] = [Text(words.title, style="bold"), Text(), _table(reported), Text()]
+    parts += [Text(f"  {line}", style="dim") for line in words.limits]
+    return Group(*parts)
+
+
+def _table(reported: Reported) -> Table:
+    rule = reported.rule
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for heading, justify in (
+        ("arm", "left"),
+        ("weights left", "right"),
+        (say.metric_name(rule.metric), "right"),
+        ("to dense", "right"),
+        ("95 % interval", "right"),
+        ("n", "right"),
+        ("verdict", "left"),
+        ("needs", "right"),
+    ):
+        table.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=True)
+    dense = reported.results.filter((reported.results["arm"] == "dense") & (reported.results["status"] == "done"))
+    values = dense[rule.column].drop_nulls()
+    if len(values):
+        mean = float(values.to_numpy().mean())
+        table.add_row("dense", say.density(1.0), say.value(rule.metric, mean), "", "", str(len(values)), "", "")
+    before = ""
+    for verdict in reported.judgement.verdicts:
+        label = verdict.arm + "".join(f" {value}" for value in verdict.factors.values() if value is not None)
+        table.add_row(
+            "" if label == before else label,
+            say.density(verdict.density),
+            say.value(rule.metric, verdict.mean),
+            say.difference(rule, verdict.to_dense.difference, unit=False) if verdict.to_dense else "",
+            say.interval(rule, verdict.to_dense) if verdict.to_dense else "",
+            _pairs(verdict),
+            Text(verdict.verdict, style=STYLES[verdict.verdict]),
+            f"{verdict.needed} replicates" if verdict.needed else "",
+        )
+        before = label
+    return table
+
+
+def _pairs(verdict: Verdict) -> str:
+    lost = f", {len(verdict.diverged)} diverged" if verdict.diverged else ""
+    return f"{verdict.pairs}{lost}"
