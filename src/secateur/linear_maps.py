@@ -135,7 +135,9 @@ def linear_maps(model: nn.Module) -> list[LinearMap]:
 def parameter_kinds(model: nn.Module) -> dict[str, Kind | OtherKind]:
     """The kind of each named parameter: its linear map's, or `norm`, `bias`, `other`."""
     kinds: dict[str, Kind | OtherKind] = {entry.parameter: entry.kind for entry in linear_maps(model)}
-    norms = tuple(name for name, module in model.named_modules() if type(module).__name__.lower().endswith(("norm", "norm1d", "norm2d", "norm3d")))
+    norms = tuple(
+        name for name, module in model.named_modules() if type(module).__name__.lower().endswith(("norm", "norm1d", "norm2d", "norm3d"))
+    )
     for name, _ in model.named_parameters():
         if name not in kinds:
             owner, _, leaf = name.rpartition(".")
@@ -283,8 +285,14 @@ def _attention(module: nn.MultiheadAttention) -> list[LinearMap]:
         )  # fmt: skip
         return [packed, out]
     separate = [
-        LinearMap(f"{name}_proj_weight", "", "attention", tuple(module.get_parameter(f"{name}_proj_weight").shape), uses=uses, heads=module.num_heads)
+        LinearMap(
+            f"{name}_proj_weight",
+            "",
+            "attention",
+            tuple(module.get_parameter(f"{name}_proj_weight").shape),
+            uses=uses,
+            heads=module.num_heads,
+        )
         for name, uses in (("q", query_positions), ("k", key_positions), ("v", key_positions))
     ]
     return [*separate, out]
-

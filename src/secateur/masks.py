@@ -168,8 +168,7 @@ class Mask(Mapping[str, Tensor]):
 
     def __init__(self, patterns: Mapping[str, Pattern | Tensor]) -> None:
         self._patterns = {
-            name: pattern if isinstance(pattern, Pattern) else Pattern.from_tensor(pattern)
-            for name, pattern in sorted(patterns.items())
+            name: pattern if isinstance(pattern, Pattern) else Pattern.from_tensor(pattern) for name, pattern in sorted(patterns.items())
         }
 
     def __getitem__(self, name: str) -> Tensor:
@@ -237,9 +236,7 @@ class Mask(Mapping[str, Tensor]):
     def distance(self, other: Mask) -> float:
         """Normalised Hamming distance: the fraction of prunable weights on which the two masks differ."""
         self._check_same_parameters(other)
-        differing = sum(
-            int(np.count_nonzero(pattern.flags() != other.pattern(name).flags())) for name, pattern in self._patterns.items()
-        )
+        differing = sum(int(np.count_nonzero(pattern.flags() != other.pattern(name).flags())) for name, pattern in self._patterns.items())
         return differing / self.prunable if self.prunable else 0.0
 
     def shuffled(self, seed: int) -> Mask:
@@ -278,7 +275,12 @@ class Mask(Mapping[str, Tensor]):
             if form == "indices" and pattern.size <= np.iinfo(np.int32).max:
                 array = array.astype(np.int32)
             arrays[f"{name}.{form}"] = torch.from_numpy(array)
-            described[name] = {"shape": list(pattern.shape), "form": form, "kept": pattern.kept, "excluded_rows": list(pattern.excluded_rows)}
+            described[name] = {
+                "shape": list(pattern.shape),
+                "form": form,
+                "kept": pattern.kept,
+                "excluded_rows": list(pattern.excluded_rows),
+            }
         return arrays, {"format": _FORMAT, "patterns": described}
 
     @classmethod

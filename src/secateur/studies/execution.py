@@ -77,7 +77,9 @@ def state_of(store: Store, key: str, asked: Iterable[str]) -> Status:
     return "done" if set(asked) <= set(stored.artefacts) else "waiting"
 
 
-def execute(graph: Graph, store: Store, leaves: Iterable[Node], executor: Executor, context: Mapping[str, Any], listen: Listener) -> Outcome:
+def execute(
+    graph: Graph, store: Store, leaves: Iterable[Node], executor: Executor, context: Mapping[str, Any], listen: Listener
+) -> Outcome:
     """Compute what the leaves need. `context` goes into every job (store, data folder, plug-ins). A child of a diverged node is
     `diverged` itself; a child of a failed one is `blocked`; everything else goes on."""
     status, asked = survey(graph, store, leaves)

@@ -62,7 +62,9 @@ class Local:
         if jobs < 1 or threads < 1:
             raise InputError(f"--jobs {jobs} --threads {threads}: both are at least 1")
         if jobs * threads > cores and jobs > 1:
-            raise InputError(f"--jobs {jobs} x --threads {threads} is more than the {cores} cores there are; they would slow one another down")
+            raise InputError(
+                f"--jobs {jobs} x --threads {threads} is more than the {cores} cores there are; they would slow one another down"
+            )
         self.slots = jobs
         self._threads = threads
         self._events: queue.Queue[tuple[int, Event | None]] = queue.Queue()

@@ -127,7 +127,9 @@ class _Planner:
 
     def _condition(self, arm: str, factors: Mapping[str, Any], replicate: int, asked_by: tuple[str, ...] = ()) -> _Condition:
         if arm in asked_by:
-            raise RecipeError(f"{self.where}: arms.{arm}.mask_from: the arms {', '.join(asked_by)} take their masks from one another in a circle")
+            raise RecipeError(
+                f"{self.where}: arms.{arm}.mask_from: the arms {', '.join(asked_by)} take their masks from one another in a circle"
+            )
         table = self.arms[arm]
         condition = _Condition(self, arm, self._tables(table, factors), replicate)
         if "mask_from" in table:
@@ -141,7 +143,9 @@ class _Planner:
         tables = merge(tables, {key: value for key, value in arm.items() if key not in ("mask_from", "about")})
         for path, value in factors.items():
             if path.partition(".")[0] not in ("data", "model", "task", "train", "prune", "rewind"):
-                raise UnknownName("table", path.partition(".")[0], ("data", "model", "task", "train", "prune", "rewind"), f"{self.where}: sweep")
+                raise UnknownName(
+                    "table", path.partition(".")[0], ("data", "model", "task", "train", "prune", "rewind"), f"{self.where}: sweep"
+                )
             tables = set_path(tables, path, value)
         return tables
 
@@ -235,7 +239,9 @@ class _Condition:
         step = rewind.position(self.steps_per_epoch)
         assert step is not None
         if step >= self.total:
-            raise RecipeError(f"{self.where}: rewind: {rewind} is not before the end of training at step {self.total}; for that, write 'finetune'")
+            raise RecipeError(
+                f"{self.where}: rewind: {rewind} is not before the end of training at step {self.total}; for that, write 'finetune'"
+            )
         start = {"start": "state", "optimizer": rewind.optimizer, "rate": "schedule"}
         return self._train(start, (Parent("state", self.dense(), f"{form}/{step}"), ticket), {})
 

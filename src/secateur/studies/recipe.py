@@ -97,7 +97,11 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(under)
     for key, value in over.items():
         known = merged.get(key)
-        if isinstance(known, Mapping) and isinstance(value, Mapping) and ("name" not in value or value["name"] == known.get("name", value["name"])):
+        if (
+            isinstance(known, Mapping)
+            and isinstance(value, Mapping)
+            and ("name" not in value or value["name"] == known.get("name", value["name"]))
+        ):
             merged[key] = merge(known, value)
         else:
             merged[key] = value

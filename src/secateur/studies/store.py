@@ -26,6 +26,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,11 @@ class Store:
             return dict(json.loads((self._folder(key) / "timings.json").read_bytes()))
         except FileNotFoundError:
             return {}
+
+    def finished(self, key: str) -> str:
+        """When the node came to exist: its manifest's time, in UTC, to the second."""
+        seconds = (self._folder(key) / "manifest.json").stat().st_mtime
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
     # put-if-absent
 
@@ -316,5 +322,3 @@ def _beat(path: Path, silent: threading.Event) -> None:
             os.utime(path)
         except FileNotFoundError:
             return
-
-

@@ -24,6 +24,7 @@ def train_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
     stored = workplace.store.get(workplace.key)
     keeper = KeepPruned()
     run = _start(workplace, spec, parents)
+    first_step = run.step
     checkpoints = Checkpoints(workplace.store.work(workplace.key))
     earlier = 0.0
     found = checkpoints.load() if stored is None else None
@@ -58,7 +59,7 @@ def train_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
         actions.update(evaluated=[], epoch=[])
     train(run, _typed(actions))
     if stored is None:
-        _finish(workplace, run, result, missing)
+        _finish(workplace, run, first_step, result, missing)
         result.seconds["train"] = earlier + clock()
     return result
 
@@ -99,10 +100,11 @@ def _read_steps(table: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": table["name"], **read(entry, {key: value for key, value in table.items() if key not in ("name", "source")})}
 
 
-def _finish(workplace: Workplace, run: Run, result: Result, missing: set[str]) -> None:
+def _finish(workplace: Workplace, run: Run, first_step: int, result: Result, missing: set[str]) -> None:
     """Facts, metrics and the states that are always kept."""
     result.facts = {
         "status": "diverged" if run.diverged else "done",
+        "first_step": first_step,
         "steps": run.step,
         "steps_per_epoch": run.steps_per_epoch,
         "best_step": None if run.best is None else run.best.step,
@@ -110,7 +112,11 @@ def _finish(workplace: Workplace, run: Run, result: Result, missing: set[str]) -
     result.artefacts["metrics"] = workplace.put("metrics.jsonl", lines(run.history))
     for name in missing:
         form, _, step = name.partition("/")
-        if step.isdigit() and name not in result.artefacts and (kept := workplace.store.existing(workplace.key, f"{form}-{step}.safetensors")):
+        if (
+            step.isdigit()
+            and name not in result.artefacts
+            and (kept := workplace.store.existing(workplace.key, f"{form}-{step}.safetensors"))
+        ):
             result.artefacts[name] = kept
     if run.best is not None:
         result.artefacts["state/best"] = _put_state(workplace, result, f"state/{run.best.step}", run.best)

@@ -21,7 +21,12 @@ def sgd(
 
 @optimizers.register("adam")
 def adam(
-    parameters: Iterable[nn.Parameter], *, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0
+    parameters: Iterable[nn.Parameter],
+    *,
+    lr: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba 2015); weight decay is added to the gradient."""
     return torch.optim.Adam(list(parameters), lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
@@ -29,7 +34,12 @@ def adam(
 
 @optimizers.register("adamw")
 def adamw(
-    parameters: Iterable[nn.Parameter], *, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.01
+    parameters: Iterable[nn.Parameter],
+    *,
+    lr: float = 1e-3,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.01,
 ) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
     return torch.optim.AdamW(list(parameters), lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
@@ -38,7 +48,9 @@ def adamw(
 def optimizer_state(optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, str]) -> dict[str, Tensor]:
     """The optimiser's state as copies of named tensors, `<parameter>/<key>`; plain numbers become 0-d float64 tensors."""
     return {
-        f"{names[parameter]}/{key}": value.detach().clone() if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
+        f"{names[parameter]}/{key}": value.detach().clone()
+        if isinstance(value, Tensor)
+        else torch.tensor(float(value), dtype=torch.float64)
         for parameter, state in optimizer.state.items()
         for key, value in state.items()
         if value is not None

@@ -99,7 +99,9 @@ def restore_model(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in tensors.items():
             if entries[name].shape != tensor.shape:
-                raise StoreError(f"a state does not fit the model: {name!r} has shape {tuple(tensor.shape)}, not {tuple(entries[name].shape)}")
+                raise StoreError(
+                    f"a state does not fit the model: {name!r} has shape {tuple(tensor.shape)}, not {tuple(entries[name].shape)}"
+                )
             entries[name].copy_(tensor)
 
 

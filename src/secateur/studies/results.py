@@ -1,0 +1,263 @@
+"""`Study`: what a store holds of a study, as frames. No row comes from anything but finished nodes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from secateur.canonical import canonical_json
+from secateur.errors import StoreError, UnknownName
+from secateur.studies.nodes import read_lines
+from secateur.studies.planning import Plan
+from secateur.studies.store import Store, Stored
+
+
+class Study:
+    """A study in a store: its record says which nodes make it up, the nodes say what came of them."""
+
+    def __init__(self, store: Store, record: Mapping[str, Any]) -> None:
+        self.store = store
+        self.record = record
+        self._nodes: dict[str, Stored | None] = {}
+
+    @classmethod
+    def latest(cls, store: Store, name: str) -> Study:
+        """The latest study of that name (a recipe's name or file) in the store."""
+        stem = Path(name).stem if name.endswith(".toml") else name
+        found = store.studies(stem)
+        if not found:
+            known = sorted({path.parent.name for path in store.studies()})
+            raise UnknownName("study", stem, known, str(store.root))
+        return cls(store, json.loads(found[-1].read_bytes()))
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return str(self.record["name"])
+
+    @property
+    def title(self) -> str:
+        """The recipe's title."""
+        return str(self.record["title"])
+
+    @property
+    def preset(self) -> str:
+        """The preset that was run; empty when none was."""
+        return self.record["preset"] or ""
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides."""
+        return str(self.record["metric"]["name"])
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more of the metric is better."""
+        return bool(self.record["metric"]["higher_is_better"])
+
+    @property
+    def margin(self) -> float:
+        """How much worse than dense still matches."""
+        return float(self.record["metric"]["margin"])
+
+    @property
+    def margin_is_relative(self) -> bool:
+        """Whether the margin is a fraction of dense's value."""
+        return bool(self.record["metric"]["relative"])
+
+    @property
+    def expectations(self) -> list[dict[str, Any]]:
+        """Published numbers to print beside the measured ones."""
+        return list(self.record["recipe"].get("expect", []))
+
+    def progress(self) -> dict[str, int]:
+        """How many of the study's nodes are done, diverged, running somewhere, or left."""
+        counts = {"done": 0, "diverged": 0, "running": 0, "left": 0}
+        for key in self.record["nodes"]:
+            stored = self._node(key)
+            if stored is not None:
+                counts["diverged" if stored.facts.get("status") == "diverged" else "done"] += 1
+            else:
+                counts["running" if self.store.leased(key) else "left"] += 1
+        return counts
+
+    def frame(self) -> pl.DataFrame:
+        """Results, one row a (arm, level, replicate, factors).
+
+        `multiply_adds` and `seconds` are those of the row's own training; `steps` counts its optimiser steps. A metric of a
+        row that is not `done` is null.
+        """
+        return _frame([self._row(cell) for cell in self.record["cells"]])
+
+    def curves(self) -> pl.DataFrame:
+        """Evaluations while training, one row a (arm, level, replicate, factors, step)."""
+        rows = []
+        for cell, identity in self._cells():
+            stored = self._node(cell["train"])
+            if stored is not None and "metrics" in stored.artefacts:
+                rows += [{**identity, **entry} for entry in read_lines(self.store.read(cell["train"], "metrics"))]
+        return _frame(rows)
+
+    def layers(self) -> pl.DataFrame:
+        """Weights prunable and kept, one row a (arm, level, replicate, factors, parameter)."""
+        rows = []
+        whole = next((layers for cell in self.record["cells"] if (layers := self._layers(cell))), [])
+        for cell, identity in self._cells():
+            layers = self._layers(cell) if cell["level"] else [{**layer, "kept": layer["prunable"]} for layer in whole]
+            rows += [{**identity, **layer} for layer in layers]
+        return _frame(rows)
+
+    def method(self) -> dict[str, Any]:
+        """How it was done, as plain data: what the method section of a report is written from."""
+        prints = {canonical_json(stored.facts["fingerprint"]) for stored in self._stored() if "fingerprint" in stored.facts}
+        versions = [json.loads(text) for text in sorted(prints)]
+        return {
+            **self.record["method"],
+            "versions": versions[0] if versions else {},
+            "fingerprints": versions,
+            "fingerprints_mixed": len(versions) > 1,
+            "started": self.record["started"],
+            "finished": max((self._finished(stored) for stored in self._stored()), default=self.record["started"]),
+            "seconds": sum(sum(self.store.timings(stored.key).values()) for stored in self._stored()),
+            "cost": self.cost(),
+        }
+
+    def cost(self) -> dict[str, dict[str, float]]:
+        """What each arm took over all its levels and replicates, the dense training that its masks come from included: optimiser
+        steps, multiply-adds and seconds. A node that several arms share counts for each."""
+        costs: dict[str, dict[str, float]] = {}
+        for arm in dict.fromkeys(cell["arm"] for cell in self.record["cells"]):
+            keys = {key for cell in self.record["cells"] if cell["arm"] == arm for key in self._ancestors(cell["train"])}
+            total = {"steps": 0.0, "multiply_adds": 0.0, "seconds": 0.0}
+            for key in keys:
+                stored = self._node(key)
+                if stored is not None:
+                    total["steps"] += stored.facts.get("steps", 0) - stored.facts.get("first_step", 0)
+                    total["multiply_adds"] += stored.facts.get("multiply_adds", 0)
+                    total["seconds"] += sum(self.store.timings(key).values())
+            costs[arm] = total
+        return costs
+
+    def _repr_html_(self) -> str:
+        return self.frame()._repr_html_()
+
+    def _ancestors(self, key: str) -> set[str]:
+        found: set[str] = set()
+        waiting = [key]
+        while waiting:
+            now = waiting.pop()
+            if now not in found:
+                found.add(now)
+                waiting += self.record["nodes"][now]
+        return found
+
+    def _cells(self) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
+        for cell in self.record["cells"]:
+            yield cell, _identity(cell)
+
+    def _row(self, cell: Mapping[str, Any]) -> dict[str, Any]:
+        trained, evaluated = self._node(cell["train"]), self._node(cell["evaluate"])
+        layers = self._layers(cell)
+        prunable, kept = sum(layer["prunable"] for layer in layers), sum(layer["kept"] for layer in layers)
+        density = kept / prunable if prunable else float(cell["density"])
+        facts = trained.facts if trained is not None else {}
+        row: dict[str, Any] = {"study": self.name, "preset": self.preset, "data": cell["data"], **_identity(cell)}
+        row.update(density=density, sparsity=1 - density, compression=-math.log10(density) if density else None)
+        row.update({f"test_{name}": value for name, value in (evaluated.facts["metrics"] if evaluated else {}).items()})
+        row.update({name: value for name, value in facts.get("best", {}).items() if name.startswith("valid_")})
+        row.update(
+            best_step=facts.get("best_step"),
+            steps=facts["steps"] - facts["first_step"] if "steps" in facts else None,
+            multiply_adds=facts.get("multiply_adds"),
+            example_multiply_adds=facts.get("example_multiply_adds"),
+            dense_multiply_adds=facts.get("dense_multiply_adds"),
+            seconds=sum(self.store.timings(cell["train"]).values()) if trained is not None else None,
+            execution=facts.get("execution"),
+            status=self._status(cell, trained, evaluated),
+            node=cell["train"],
+        )
+        return row
+
+    def _status(self, cell: Mapping[str, Any], trained: Stored | None, evaluated: Stored | None) -> str:
+        """`done` once evaluated; `diverged` when its training, or one that it needs, diverged; else `missing`."""
+        if evaluated is not None:
+            return "done"
+        ancestors = [stored for key in self._ancestors(cell["train"]) if (stored := self._node(key)) is not None]
+        return "diverged" if any(stored.facts.get("status") == "diverged" for stored in ancestors) else "missing"
+
+    def _layers(self, cell: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Prunable and kept weights of each parameter at this cell, where a node says so."""
+        for key in (cell["mask"], cell["train"]):
+            stored = self._node(key) if key else None
+            if stored is not None and stored.facts.get("layers"):
+                return [dict(layer) for layer in stored.facts["layers"]]
+        return []
+
+    def _stored(self) -> Iterator[Stored]:
+        for key in self.record["nodes"]:
+            stored = self._node(key)
+            if stored is not None:
+                yield stored
+
+    def _node(self, key: str) -> Stored | None:
+        if self._nodes.get(key) is None:
+            self._nodes[key] = self.store.get(key)
+        return self._nodes[key]
+
+    def _finished(self, stored: Stored) -> str:
+        return self.store.finished(stored.key)
+
+    @cached_property
+    def arms(self) -> list[str]:
+        """The arms, `dense` first, in the recipe's order."""
+        return list(dict.fromkeys(cell["arm"] for cell in self.record["cells"]))
+
+
+def record_of(plan: Plan, metric: Mapping[str, Any], method: Mapping[str, Any], started: str) -> dict[str, Any]:
+    """What the store keeps of a study: its recipe, its cells and the keys of its nodes with those of their parents."""
+    return {
+        "name": plan.recipe.name,
+        "title": plan.recipe.title,
+        "preset": plan.recipe.preset,
+        "recipe": plan.recipe.content,
+        "metric": dict(metric),
+        "method": dict(method),
+        "started": started,
+        "cells": [
+            {
+                "arm": cell.arm,
+                "level": cell.level,
+                "replicate": cell.replicate,
+                "factors": dict(cell.factors),
+                "data": cell.data,
+                "density": cell.density,
+                "train": cell.train.key,
+                "evaluate": cell.evaluate.key,
+                "mask": None if cell.mask is None else cell.mask.key,
+            }
+            for cell in plan.cells
+        ],
+        "nodes": {node.key: [parent.node.key for parent in node.parents] for node in plan.graph.nodes},
+    }
+
+
+def _identity(cell: Mapping[str, Any]) -> dict[str, Any]:
+    factors = {
+        f"factor.{path}": value if isinstance(value, int | float | str) else canonical_json(value)
+        for path, value in cell["factors"].items()
+    }
+    return {"arm": cell["arm"], "level": cell["level"], "replicate": cell["replicate"], **factors}
+
+
+def _frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """Rows as a frame; columns in the order in which they first appear."""
+    columns: dict[str, None] = {}
+    for row in rows:
+        columns.update(dict.fromkeys(row))
+    return pl.DataFrame({name: [row.get(name) for row in rows] for name in columns}, strict=False)
