@@ -107,16 +107,22 @@ def linear_maps(model: nn.Module) -> list[LinearMap]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names_of.setdefault(id(parameter), []).append(name)
     found: dict[str, LinearMap] = {}
-    covered: set[str] = set()
+    covered: list[str] = []
     for module_name, module in model.named_modules():
-        if any(module_name == inner or module_name.startswith(f"{inner}.") for inner in covered):
+        if any(module_name.startswith(described) for described in covered):
             continue
         describer = next((_describers[kind] for kind in type(module).__mro__ if kind in _describers), None)
         if describer is None:
             continue
-        covered.add(module_name) if module_name else None
+        covered.append(f"{module_name}." if module_name else "")
         for local in describer(module):
-            names = names_of[id(module.get_parameter(local.parameter))]
+            try:
+                names = names_of[id(module.get_parameter(local.parameter))]
+            except AttributeError:
+                raise PruningError(
+                    f"{_joined(module_name, local.parameter)!r} is computed from other parameters (a parametrisation, a weight norm, "
+                    "torch.nn.utils.prune): make it a plain parameter again first, with remove_parametrizations or prune.remove"
+                ) from None
             placed = replace(
                 local,
                 parameter=names[0],
@@ -237,12 +243,12 @@ def _recurrent(module: nn.RNNBase) -> list[LinearMap]:
     blocks = tuple(Block(gate, i * size, (i + 1) * size) for i, gate in enumerate(gates))
     directions = 2 if module.bidirectional else 1
     maps = []
-    for name, parameter in module.named_parameters():
+    for name in module._flat_weights_names:
         if name.startswith("weight_"):
             projection = name.startswith("weight_hr")
             maps.append(
                 LinearMap(
-                    name, "", "recurrent", tuple(parameter.shape),
+                    name, "", "recurrent", tuple(getattr(module, name).shape),
                     uses=lambda inputs, output: _recurrent_steps(output, directions * (module.proj_size or size)),
                     blocks=() if projection else blocks,
                     bias=name.replace("weight_", "bias_") if module.bias and not projection else None,

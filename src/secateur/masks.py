@@ -48,6 +48,9 @@ class Pattern:
         self.excluded_rows = excluded_rows
         self._bits = bits
         self._indices = indices
+        for array in (bits, indices):
+            if array is not None:
+                array.setflags(write=False)
 
     @classmethod
     def from_tensor(cls, kept: Tensor, excluded_rows: tuple[int, ...] = ()) -> Pattern:
@@ -68,24 +71,25 @@ class Pattern:
     @classmethod
     def from_indices(cls, shape: tuple[int, ...], indices: NDArray[np.integer[Any]], excluded_rows: tuple[int, ...] = ()) -> Pattern:
         """The pattern that keeps the flat positions `indices` (distinct, ascending); the tensor is never made dense if few are kept."""
-        indices = np.asarray(indices, dtype=np.int64)
+        positions: NDArray[np.int64] = np.array(indices, dtype=np.int64)
         size = prod(shape)
         excluded_rows = _checked_rows(shape, excluded_rows)
-        if indices.size and (indices[0] < 0 or indices[-1] >= size or (np.diff(indices) <= 0).any()):
+        if positions.size and (positions[0] < 0 or positions[-1] >= size or (np.diff(positions) <= 0).any()):
             raise PruningError(f"kept positions must be ascending, distinct and below {size}")
-        if excluded_rows and np.isin(indices // (size // shape[0]), excluded_rows).any():
+        if excluded_rows and np.isin(positions // (size // shape[0]), excluded_rows).any():
             raise PruningError(f"rows {list(excluded_rows)} are not prunable (a padding row), but the mask keeps weights of them")
-        if _indices_are_smaller(indices.size, size):
-            return cls(shape, int(indices.size), None, indices, excluded_rows)
+        if _indices_are_smaller(positions.size, size):
+            return cls(shape, int(positions.size), None, positions, excluded_rows)
         flags = np.zeros(size, dtype=bool)
-        flags[indices] = True
-        return cls(shape, int(indices.size), np.packbits(flags), None, excluded_rows)
+        flags[positions] = True
+        return cls(shape, int(positions.size), np.packbits(flags), None, excluded_rows)
 
     @classmethod
     def full(cls, shape: tuple[int, ...], excluded_rows: tuple[int, ...] = ()) -> Pattern:
         """Every prunable weight kept."""
         flags = torch.ones(shape, dtype=torch.bool)
-        flags[list(excluded_rows)] = False
+        if excluded_rows:
+            flags[list(_checked_rows(shape, excluded_rows))] = False
         return cls.from_tensor(flags, excluded_rows)
 
     @property
@@ -274,7 +278,7 @@ class Mask(Mapping[str, Tensor]):
             form, array = pattern.stored()
             if form == "indices" and pattern.size <= np.iinfo(np.int32).max:
                 array = array.astype(np.int32)
-            arrays[f"{name}.{form}"] = torch.from_numpy(array)
+            arrays[f"{name}.{form}"] = torch.from_numpy(array.copy())
             described[name] = {
                 "shape": list(pattern.shape),
                 "form": form,

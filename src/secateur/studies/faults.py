@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import signal
 
-POINTS: tuple[str, ...] = tuple(
-    f"{what}.{moment}"
-    for what in ("artefact", "manifest", "checkpoint", "study")
-    for moment in ("before-fsync", "after-fsync", "before-rename", "after-rename", "after-directory-fsync")
-) + ("lease.before-link", "lease.after-link", "lease.before-release", "lease.after-release")
+_MOMENTS = ("before-fsync", "after-fsync", "before-rename", "after-rename", "after-directory-fsync")
+_WRITTEN = ("artefact", "manifest", "checkpoint", "study")
+
+POINTS: tuple[str, ...] = (
+    *(f"{what}.{moment}" for what in _WRITTEN for moment in _MOMENTS),
+    *(f"lease.{moment}" for moment in ("before-link", "after-link", "before-release", "after-release")),
+)
 
 _wanted, _, _count = os.environ.get("SECATEUR_FAULT", "").partition(":")
 _left = int(_count or 1)

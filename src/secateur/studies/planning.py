@@ -199,8 +199,7 @@ class _Condition:
     def _iterative(self, pruning: Pruning) -> Iterator[tuple[float, Node, Node | None]]:
         train, mask = self.dense(), None
         for density in pruning.schedule.densities():
-            target = {"keep_each": pruning.schedule.keep_each} if pruning.rates else {"density": density}
-            mask = self._prune(pruning, target, train, f"state/{pruning.source}", mask)
+            mask = self._prune(pruning, {"density": density}, train, f"state/{pruning.source}", mask)
             train = self._retrain(train, mask)
             yield density, train, mask
 

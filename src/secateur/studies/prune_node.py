@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.data.dataset import Batch, Dataset
 from secateur.linear_maps import linear_maps, prunable_mask
 from secateur.masks import Mask
-from secateur.pruning.prune import draw_mask
+from secateur.pruning.drawing import draw_mask
 from secateur.registry import node_kinds
 from secateur.seeds import generator
 from secateur.studies.nodes import ParentLink, Result, Workplace, mask_artefact, stopwatch
@@ -27,10 +27,14 @@ def prune_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
     restore_model(model, workplace.state(parents["state"]).model)
     mask = workplace.mask(parents["mask"]) if "mask" in parents else prunable_mask(model, spec["prunable"])
     batches = _Batches(dataset, spec["batch"], spec["data_order"], spec["batches"]) if "batches" in spec else None
+
+    def loss(outputs: Any, targets: Tensor) -> Tensor:
+        return task.loss(outputs[0] if isinstance(outputs, tuple) else outputs, targets)
+
     drawn = draw_mask(
-        model, mask, spec["target"]["density"], score=spec["score"], scope=spec["scope"], unit=spec["unit"], rates=spec["rates"],
-        floor=spec["floor"], rounds=spec["target"].get("rounds", 1), batches=batches, loss=task.loss,
-        forward=lambda model, inputs: task.outputs(model, inputs)[0], generator=generator(spec["seed"]),
+        model, mask, spec["target"]["density"], score=_options(spec["score"]), scope=_options(spec["scope"]), unit=_options(spec["unit"]),
+        rates=spec["rates"], floor=spec["floor"], rounds=spec["target"].get("rounds", 1), batches=batches, loss=loss,
+        generator=generator(spec["seed"]),
     )  # fmt: skip
     facts = {"status": "done", "density": drawn.density, "layers": layer_facts(model, drawn), "emptied": drawn.emptied()}
     return Result(facts, {"mask": mask_artefact(workplace, drawn)}, {"prune": clock()})
@@ -44,6 +48,11 @@ def layer_facts(model: nn.Module, mask: Mask) -> list[dict[str, Any]]:
         {"parameter": name, "kind": kinds.get(name, "other"), "prunable": mask.pattern(name).prunable, "kept": mask.pattern(name).kept}
         for name in order
     ]
+
+
+def _options(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A component's table without what only the key needs."""
+    return {name: value for name, value in table.items() if name != "source"}
 
 
 class _Batches:

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from secateur.canonical import canonical_json
-from secateur.errors import StoreError, UnknownName
+from secateur.errors import UnknownName
 from secateur.studies.nodes import read_lines
 from secateur.studies.planning import Plan
 from secateur.studies.store import Store, Stored

@@ -1,0 +1,95 @@
+"""Allocations: scopes that first fix each layer's density, so that the total is exact."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secateur.errors import PruningError
+from secateur.pruning.pools import Contest, Pool
+from secateur.pruning.scopes import total_kept
+from secateur.registry import scopes
+
+
+def allocate(shares: Sequence[float], capacities: Sequence[int], total: int) -> list[int]:
+    """`total` split in proportion to `shares`, at most `capacities[i]` to each; what a full one cannot take goes to the others.
+
+    Whole numbers by largest remainders, ties to the first. `PruningError` when the capacities do not hold the total.
+    """
+    if not 0 <= total <= sum(capacities):
+        raise PruningError(f"{total} weights cannot be split among layers that hold {sum(capacities)}")
+    amounts = [0.0] * len(shares)
+    left, open_ = total, [number for number, capacity in enumerate(capacities) if capacity > 0]
+    while left > 0 and open_:
+        weights = [max(shares[number], 0.0) for number in open_]
+        if not sum(weights) > 0:
+            weights = [float(capacities[number]) for number in open_]
+        scale = left / sum(weights)
+        full = [number for number, weight in zip(open_, weights, strict=True) if weight * scale >= capacities[number]]
+        if not full:
+            for number, weight in zip(open_, weights, strict=True):
+                amounts[number] = weight * scale
+            break
+        for number in full:
+            amounts[number] = capacities[number]
+            left -= capacities[number]
+        open_ = [number for number in open_ if number not in full]
+    whole = [math.floor(amount) for amount in amounts]
+    by_remainder = sorted(range(len(shares)), key=lambda number: whole[number] - amounts[number])
+    missing = total - sum(whole)
+    while missing:
+        for number in by_remainder:
+            step = 1 if missing > 0 else -1
+            if missing and 0 <= whole[number] + step <= capacities[number]:
+                whole[number] += step
+                missing -= step
+    return whole
+
+
+def _allocated(pools: Sequence[Pool], density: float, shares: Sequence[float]) -> Contest:
+    total = total_kept(pools, density)
+    targets = allocate(shares, [pool.available for pool in pools], total)
+    return Contest(list(range(len(pools))), np.array(targets, dtype=np.int64), exact=True)
+
+
+@scopes.register("uniform", rates=False, allocation=True)
+def uniform(pools: Sequence[Pool], densities: Sequence[float]) -> Contest:
+    """Each layer has the same density, and the total is exact: as scope layer, but shares are rounded by largest remainders."""
+    return _allocated(pools, densities[0], [pool.prunable for pool in pools])
+
+
+@scopes.register("erk", rates=False, allocation=True)
+def erk(pools: Sequence[Pool], densities: Sequence[float]) -> Contest:
+    """Erdos-Renyi-kernel (Evci et al. 2020): density of a layer proportional to (sum of its dimensions) / (their product).
+
+    A layer whose share exceeds 1 is full, and what it cannot take goes to the others in proportion. Packed matrices (gates; q, k, v) count
+    with the shape they are stored in.
+    """
+    return _allocated(
+        pools, densities[0], [pool.prunable * sum(pool.shape) / math.prod(pool.shape) if pool.prunable else 0.0 for pool in pools]
+    )
+
+
+@scopes.register("lamp", rates=False, allocation=True, non_negative=True)
+def lamp(pools: Sequence[Pool], densities: Sequence[float]) -> Contest:
+    """LAMP (Lee et al. 2021): all compete by s**2 / (sum of s**2 over what ranks no lower in the layer); s is the (non-negative) score."""
+    total = total_kept(pools, densities[0])
+    return Contest([0] * len(pools), np.array([total]), scores=[lamp_scores(pool) for pool in pools], exact=True)
+
+
+def lamp_scores(pool: Pool) -> NDArray[np.float64]:
+    """The LAMP score of each unit among the pool's kept ones (0 for the others); of equal scores the lower position ranks higher."""
+    places = np.flatnonzero(pool.candidates)
+    values = pool.scores[places].astype(np.float64)
+    if (values < 0).any():
+        raise PruningError(f"scope 'lamp' squares scores, and those of {pool.name!r} are negative in places: it needs a non-negative score")
+    largest = values.max(initial=0.0)
+    squares = (values / largest) ** 2 if largest > 0 else values
+    order = np.argsort(-values, kind="stable")
+    ranked = np.cumsum(squares[order])
+    scores = np.zeros(pool.scores.size)
+    scores[places[order]] = np.divide(squares[order], ranked, out=np.zeros_like(ranked), where=ranked > 0)
+    return scores

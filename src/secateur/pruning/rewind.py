@@ -1,0 +1,84 @@
+"""Where training restarts after pruning: the specification only. The loop carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from secateur.errors import InputError, PruningError, UnknownName
+from secateur.steps import Step
+
+RewindKind = Literal["init", "step", "finetune", "lr", "reinit"]
+OptimizerState = Literal["fresh", "kept"]
+
+_WORDS: tuple[RewindKind, ...] = ("init", "finetune", "lr", "reinit")
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """The state that training restarts from once a mask is drawn.
+
+    | kind | weights and buffers | learning-rate schedule and data order | optimiser |
+    |---|---|---|---|
+    | `init` | the initial ones | from step 0 | fresh |
+    | `step` | those of `step`, early in training (Frankle et al. 2019) | from that step | fresh, or `kept`: the state it had there |
+    | `lr` | the final ones (Renda et al. 2020) | from step 0 | fresh, or `kept`: the final state |
+    | `finetune` | the final ones | go on: the last learning rate | fresh, or `kept`: the final state |
+    | `reinit` | newly drawn for each replicate; pretrained embeddings stay | from step 0 | fresh |
+    """
+
+    kind: RewindKind = "init"
+    step: Step | None = None
+    optimizer: OptimizerState = "fresh"
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(RewindKind):
+            raise UnknownName("rewind", str(self.kind), get_args(RewindKind))
+        if self.optimizer not in get_args(OptimizerState):
+            raise UnknownName("optimizer state", str(self.optimizer), get_args(OptimizerState), "rewind")
+        if (self.kind == "step") != (self.step is not None):
+            raise PruningError(f"rewind {self.kind!r}: a step is given if, and only if, training restarts from one")
+        if self.optimizer == "kept" and self.kind in ("init", "reinit"):
+            raise PruningError(f"rewind {self.kind!r}: there is no optimiser state to keep before the first step")
+
+    @classmethod
+    def parse(cls, written: str | Step | Mapping[str, str] | Rewind) -> Rewind:
+        """The rewind that a recipe means: `"init"`, `"500it"`, `"1ep"`, `"finetune"`, `"lr"`, `"reinit"`, or a table
+        `{ to = "500it", optimizer = "kept" }`. A step of zero is `init`."""
+        if isinstance(written, Rewind):
+            return written
+        if isinstance(written, Mapping):
+            for key in written:
+                if key not in ("to", "optimizer"):
+                    raise UnknownName("key", key, ("to", "optimizer"), "rewind")
+            if "to" not in written:
+                raise InputError('rewind: say where to: { to = "500it", optimizer = "kept" }')
+            to, optimizer = str(written["to"]), str(written.get("optimizer", "fresh"))
+        else:
+            to, optimizer = str(written), "fresh"
+        if optimizer not in get_args(OptimizerState):
+            raise UnknownName("optimizer state", str(optimizer), get_args(OptimizerState), "rewind")
+        state: OptimizerState = "kept" if optimizer == "kept" else "fresh"
+        for word in _WORDS:
+            if to == word:
+                return cls(word, None, state)
+        try:
+            step = Step.parse(to)
+        except InputError:
+            raise UnknownName("rewind", str(to), (*_WORDS, "500it", "1ep")) from None
+        return cls("init", None, state) if step.count == 0 else cls("step", step, state)
+
+    @property
+    def from_end(self) -> bool:
+        """Whether the weights are those that training ended with."""
+        return self.kind in ("finetune", "lr")
+
+    def position(self, steps_per_epoch: int) -> int | None:
+        """The step from which schedule and data order go on; None where they go on from the end (`finetune`)."""
+        if self.kind == "finetune":
+            return None
+        return self.step.iterations(steps_per_epoch) if self.step is not None else 0
+
+    def __str__(self) -> str:
+        return str(self.step) if self.step is not None else self.kind
