@@ -21,11 +21,16 @@ class Watch:
         self._labels = labels
         self._lines = lines
         self._stream = stream
-        self._progress = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
-            TextColumn("[dim]{task.fields[note]}"), TimeElapsedColumn(), TimeRemainingColumn(),
-            console=self._console, disable=lines or not self._console.is_terminal, transient=True,
-        )  # fmt: skip
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
+            TextColumn("[dim]{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        silent = lines or not self._console.is_terminal
+        self._progress = Progress(*columns, console=self._console, disable=silent, transient=True)
         self._study: TaskID | None = None
         self._running: dict[str, TaskID] = {}
         self._begun = time.monotonic()

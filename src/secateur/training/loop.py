@@ -91,7 +91,7 @@ class Run:
         return self.diverged or self.step >= stop or (patience is not None and self.waited >= patience)
 
     @property
-    def names(self) -> dict[nn.Parameter, str]:
+    def names(self) -> dict[Tensor, str]:
         """The model's parameters and their names."""
         return {parameter: name for name, parameter in self.model.named_parameters()}
 

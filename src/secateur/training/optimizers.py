@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ def adamw(
     return torch.optim.AdamW(list(parameters), lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, str]) -> dict[str, Tensor]:
+def optimizer_state(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
     """The optimiser's state as copies of named tensors, `<parameter>/<key>`; plain numbers become 0-d float64 tensors."""
     return {
         f"{names[parameter]}/{key}": value.detach().clone()
@@ -57,7 +57,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, 
     }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, names: dict[nn.Parameter, str], tensors: dict[str, Tensor]) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str], tensors: Mapping[str, Tensor]) -> None:
     """Give the optimiser the state that `optimizer_state` captured, as copies."""
     parameters = {name: parameter for parameter, name in names.items()}
     states: dict[str, dict[str, Any]] = {}
