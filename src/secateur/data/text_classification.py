@@ -1,0 +1,217 @@
+"""From labelled texts to a data set for classification: the part that all such data sets share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from secateur.canonical import digest
+from secateur.data.corpus import SPECIALS, Corpus, chosen_words, corpus_arrays, corpus_of, new_ids, vocabulary_of
+from secateur.data.dataset import Dataset, DataShape, Note
+from secateur.data.files import Files
+from secateur.data.parsed import Array, Parsed, parsed_once
+from secateur.data.partition import TEST, TRAIN, VALID, first_of_each, partition, repeats_across, shuffled_ranks
+from secateur.data.raw import Found
+from secateur.data.splits import TextSplit
+from secateur.data.tokens import Tokens
+from secateur.errors import DataError, InputError
+
+Vectors = Literal["none", "glove"]
+Padding = Literal["batch", "fixed"]
+
+SPLITS = {"train": TRAIN, "valid": VALID, "test": TEST}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """The options that every labelled-text data set has; `docs/data.md` says what each means."""
+
+    vocabulary: int | None
+    min_count: int
+    max_tokens: int | None
+    lower: bool
+    tokens: Tokens
+    padding: Padding
+    vectors: Vectors
+    dimension: int
+    vocabulary_from: tuple[str, ...]
+    validation: float
+    test: float
+    split_seed: int
+    limit: int | None
+
+    def __post_init__(self) -> None:
+        for name in ("validation", "test"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} = {getattr(self, name)}: a fraction from 0 to below 1")
+        for name in ("vocabulary", "min_count", "max_tokens", "limit", "dimension"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} = {value}: at least 1")
+        if self.padding == "fixed" and self.max_tokens is None:
+            raise InputError("padding = 'fixed' needs max_tokens")
+
+
+@dataclass(frozen=True)
+class LabelledTexts:
+    """What a parser reads from raw files: texts, the class of each (or a (texts, classes) 0/1 array), the published split of each."""
+
+    texts: Sequence[str]
+    labels: Array
+    classes: Sequence[str]
+    parts: Array
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """A labelled-text data set: `find` its raw files, `parse` them. `version` changes whenever `parse` does.
+
+    `variant` is whatever else decides what `parse` returns. `label` is what the data are called in reports, where the raw
+    files do not say.
+    """
+
+    name: str
+    version: int
+    find: Callable[[Files], Sequence[Found]]
+    parse: Callable[[Sequence[Found]], LabelledTexts]
+    label: str
+    variant: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A parsed labelled-text data set, divided into splits: `parts` (texts,), and `kept` (texts,) where `limit` leaves a text."""
+
+    corpus: Corpus
+    labels: Array
+    classes: tuple[str, ...]
+    parts: Array
+    kept: Array
+    notes: tuple[Note, ...]
+    label: str
+    made_of: Mapping[str, Any]
+
+    def rows(self, part: int) -> Array:
+        """(texts,) bool: the texts of one split."""
+        rows: Array = (self.parts == part) & self.kept
+        return rows
+
+
+TEXT_SOURCES: dict[str, Callable[[], TextSource]] = {}
+"""The labelled-text data sets whose words another's vocabulary may take in (`vocabulary_from`)."""
+
+
+def labelled(files: Files, source: TextSource, options: TextOptions) -> Labelled:
+    """The data set parsed (once) and divided into splits."""
+    found = source.find(files)
+    made_of = {
+        "files": {one.raw.place: one.sha256 for one in found},
+        "tokens": options.tokens,
+        "lower": options.lower,
+        "variant": dict(source.variant),
+    }
+
+    def parse() -> Parsed:
+        read = source.parse(found)
+        if not len(read.texts):
+            raise DataError(f"{source.name}: no text in {', '.join(str(one.path) for one in found)}")
+        facts = {"classes": list(read.classes), "notes": [[note.what, note.count] for note in read.notes if note.count]}
+        arrays = {"labels": read.labels, "parts": read.parts.astype(np.uint8)}
+        return Parsed(arrays | corpus_arrays(read.texts, options.tokens, options.lower), facts)
+
+    parsed = parsed_once(files.places, source.name, source.version, made_of, parse)
+    corpus, labels = corpus_of(parsed), parsed.arrays["labels"]
+    strata = labels if labels.ndim == 1 else np.zeros(len(corpus), np.int64)
+    ranks = shuffled_ranks(corpus.hashes, options.split_seed, f"split/{source.name}")
+    parts = partition(parsed.arrays["parts"], ranks, strata, options.validation, options.test)
+    kept = first_of_each(parts, shuffled_ranks(corpus.hashes, options.split_seed, f"limit/{source.name}"), options.limit)
+    label = next((one.label for one in found if one.label), source.label)
+    notes = tuple(Note(what, count) for what, count in parsed.facts["notes"])
+    version = {"parser": source.name, "version": source.version}
+    return Labelled(corpus, labels, tuple(parsed.facts["classes"]), parts, kept, notes, label, made_of | version)
+
+
+def text_classification(files: Files, source: TextSource, options: TextOptions) -> Dataset:
+    """The data set of `source` as token ids, with a vocabulary of its training texts (and of those `vocabulary_from` names)."""
+    data = labelled(files, source, options)
+    others = [labelled(files, _other(name), options) for name in options.vocabulary_from if name != source.name]
+    training = data.rows(TRAIN)
+    if others:
+        words = chosen_words(_joint_counts([data, *others]), options.vocabulary, options.min_count)
+        ids = new_ids(data.corpus, words)
+    else:
+        words, ids = vocabulary_of(data.corpus, training, options.vocabulary, options.min_count)
+    vectors, vector_notes, vector_digest = _vectors(files, words, options)
+    splits = {}
+    for name, part in SPLITS.items():
+        rows = data.rows(part)
+        tokens, offsets = data.corpus.rows(rows, ids, options.max_tokens)
+        width = options.max_tokens if options.padding == "fixed" else None
+        splits[name] = TextSplit(tokens, offsets, _targets(data.labels[rows]), width)
+    made_of = {"data": data.made_of, "others": [other.made_of for other in others], "vectors": vector_digest, "options": asdict(options)}
+    return Dataset(
+        name=source.name,
+        label=_label(data.label, splits, options),
+        splits=splits,
+        shape=DataShape(
+            outputs=len(data.classes),
+            vocabulary=SPECIALS + len(words),
+            length=options.max_tokens if options.padding == "fixed" else None,
+            vectors=vectors,
+        ),
+        digest=digest(made_of),
+        outputs=data.classes,
+        words=("<pad>", "<unk>", *words),
+        notes=(*data.notes, *_counted(data, options), *vector_notes),
+        source={"tokens": options.tokens, "lower": options.lower, "max_tokens": options.max_tokens},
+    )
+
+
+def _other(name: str) -> TextSource:
+    if name not in TEXT_SOURCES:
+        raise InputError(f"vocabulary_from: {name!r} is no labelled-text data set; known: {', '.join(sorted(TEXT_SOURCES))}")
+    return TEXT_SOURCES[name]()
+
+
+def _joint_counts(datasets: Sequence[Labelled]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for data in datasets:
+        for word, count in zip(data.corpus.words, data.corpus.counts(data.rows(TRAIN)).tolist(), strict=True):
+            counts[word] = counts.get(word, 0) + count
+    return counts
+
+
+def _vectors(files: Files, words: Sequence[str], options: TextOptions) -> tuple[Tensor | None, tuple[Note, ...], str | None]:
+    if options.vectors == "none":
+        return None, (), None
+    raise InputError("vectors = 'glove' is not known here")
+
+
+def _targets(labels: Array) -> Tensor:
+    """(n,) int64 for one class a text, (n, classes) float32 of 0 and 1 for several."""
+    return torch.from_numpy(labels.astype(np.int64 if labels.ndim == 1 else np.float32))
+
+
+def _label(label: str, splits: Mapping[str, TextSplit], options: TextOptions) -> str:
+    return label if options.limit is None else f"{label}, cut to {len(splits['train']):,} training texts"
+
+
+def _counted(data: Labelled, options: TextOptions) -> list[Note]:
+    """Notes on repeats across splits, and on what truncation and `limit` leave out."""
+    parts = np.where(data.kept, data.parts, 255)
+    notes = [
+        Note(f"{name} texts that stand in the training split too", repeats)
+        for name, part in (("validation", VALID), ("test", TEST))
+        if (repeats := repeats_across(parts, data.corpus.hashes, part))
+    ]
+    if options.max_tokens is not None and (longer := int((data.corpus.lengths[data.kept] > options.max_tokens).sum())):
+        notes.append(Note(f"texts cut to their first {options.max_tokens} tokens", longer))
+    if not data.kept.all():
+        notes.append(Note(f"texts left out by limit = {options.limit}", int((~data.kept).sum())))
+    return notes
