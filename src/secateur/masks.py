@@ -184,6 +184,9 @@ class Mask(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._patterns)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._patterns
+
     def pattern(self, name: str) -> Pattern:
         """The pattern of one parameter; `PruningError` when the mask does not cover it."""
         try:
