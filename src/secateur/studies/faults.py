@@ -16,14 +16,23 @@ POINTS: tuple[str, ...] = (
     *(f"lease.{moment}" for moment in ("before-link", "after-link", "before-release", "after-release")),
 )
 
-_wanted, _, _count = os.environ.get("SECATEUR_FAULT", "").partition(":")
-_left = int(_count or 1)
+_left: dict[str, int] = {}
+
+
+def arm(wanted: str) -> None:
+    """Ask for death at a point: `manifest.before-rename:3` is the third time it is reached. An empty text asks for none."""
+    _left.clear()
+    point, _, count = wanted.partition(":")
+    if point:
+        _left[point] = int(count or 1)
 
 
 def reach(point: str) -> None:
-    """Say that the process is at `point`; it ends here if that is what SECATEUR_FAULT asks for."""
-    global _left
-    if point == _wanted:
-        _left -= 1
-        if _left == 0:
+    """Say that the process is at `point`; it ends here if that is what was asked for."""
+    if point in _left:
+        _left[point] -= 1
+        if _left[point] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+arm(os.environ.get("SECATEUR_FAULT", ""))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import importlib.metadata
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from secateur.canonical import digest
@@ -83,15 +86,18 @@ class Graph:
         return {node.key: node for node in self.nodes}
 
 
+@cache
 def source_digest(module: str) -> str | None:
-    """For a component that does not come with Secateur: the sha256 of its module's source, which belongs to a node's key."""
-    import importlib
-    import importlib.metadata
-    import inspect
+    """For a component that does not come with Secateur: the sha256 of its module's source and its distribution's version.
 
-    if module.partition(".")[0] == "secateur":
+    They belong to a node's key, since they decide its bits. None for Secateur's own, whose kinds have versions.
+    """
+    package = module.partition(".")[0]
+    if package == "secateur":
         return None
     source = inspect.getsource(importlib.import_module(module))
-    distribution = importlib.metadata.packages_distributions().get(module.partition(".")[0], [])
-    versions = [f"{name}=={importlib.metadata.version(name)}" for name in distribution]
-    return hashlib.sha256("\n".join([*versions, source]).encode()).hexdigest()
+    try:
+        version = importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        version = ""
+    return hashlib.sha256(f"{version}\n{source}".encode()).hexdigest()

@@ -70,7 +70,6 @@ class Store:
         else:
             root.mkdir(parents=True, exist_ok=True)
             write_durably(about, canonical_json({"format": FORMAT}).encode(), "study")
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
     # get
 
@@ -221,7 +220,7 @@ class Store:
     def _link(self, path: Path) -> bool:
         """Make the lease file with its contents at once; False when another was first."""
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        aside.write_text(self._owner)
+        aside.write_text(f"{socket.gethostname()}:{os.getpid()}")
         reach("lease.before-link")
         try:
             os.link(aside, path)
@@ -296,7 +295,7 @@ def _number(path: Path) -> int:
 def _stale(path: Path) -> bool:
     """The holder is a dead process of this machine, or has not been heard of for a minute."""
     try:
-        host, pid, _ = path.read_text().split(":")
+        host, pid = path.read_text().split(":")
         silent_for = time.time() - path.stat().st_mtime
     except (FileNotFoundError, ValueError):
         return True
