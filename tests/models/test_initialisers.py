@@ -69,11 +69,11 @@ def test_xavier_reads_the_fans_of_one_gate() -> None:
 
 
 def test_normal_initialisers_have_the_stated_variance() -> None:
-    layer = initialised(lambda: nn.Linear(400, 300), "xavier-normal", torch.Generator().manual_seed(0))
+    layer = initialised(lambda: nn.Linear(400, 300), "xavier-normal", torch.Generator().manual_seed(0)).requires_grad_(False)
     assert float(layer.weight.var()) == pytest.approx(2 / 700, rel=0.02)
-    layer = initialised(lambda: nn.Linear(400, 300), "kaiming-normal", torch.Generator().manual_seed(0))
+    layer = initialised(lambda: nn.Linear(400, 300), "kaiming-normal", torch.Generator().manual_seed(0)).requires_grad_(False)
     assert float(layer.weight.var()) == pytest.approx(2 / 400, rel=0.02)
-    layer = initialised(lambda: nn.Linear(400, 300), "kaiming-uniform", torch.Generator().manual_seed(0))
+    layer = initialised(lambda: nn.Linear(400, 300), "kaiming-uniform", torch.Generator().manual_seed(0)).requires_grad_(False)
     assert float(layer.weight.var()) == pytest.approx(2 / 400, rel=0.02)
 
 

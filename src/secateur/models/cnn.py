@@ -10,21 +10,8 @@ from secateur.data.dataset import PADDING, DataShape
 from secateur.dropout import Dropout
 from secateur.errors import InputError
 from secateur.models.initialisers import initialised, start_from_vectors
+from secateur.models.word_conv import WordConv
 from secateur.registry import models
-
-
-class WordConv(nn.Conv1d):
-    """`nn.Conv1d` that takes the transpose of (batch, length, channels) without copying it.
-
-    The same map, input (batch, channels, length) and output (batch, filters, positions) in any memory layout;
-    torch's own copies a transposed input first. As a 2-D convolution in channels-last layout it is 1.6 times faster.
-    """
-
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        assert isinstance(self.padding, tuple)
-        padding, stride, dilation = (0, self.padding[0]), (1, self.stride[0]), (1, self.dilation[0])
-        output = F.conv2d(input.unsqueeze(2), weight.unsqueeze(2), bias, stride, padding, dilation, self.groups)
-        return output.squeeze(2)
 
 
 class KimCNN(nn.Module):
