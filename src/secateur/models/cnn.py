@@ -32,7 +32,7 @@ class KimCNN(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         padded = F.pad(tokens, (0, self._widest), value=PADDING)
         words = self.embedding(padded).transpose(1, 2)
-        features = torch.relu(torch.cat([convolution(words).amax(2) for convolution in self.convolutions], 1))
+        features = torch.relu(torch.cat([convolution(words).max(2).values for convolution in self.convolutions], 1))
         return self.output(self.dropout(features))  # type: ignore[no-any-return]
 
 

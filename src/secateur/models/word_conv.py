@@ -47,18 +47,22 @@ class _GatheredConv(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         input, weight = ctx.saved_tensors
         wanted = [ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.has_bias and ctx.needs_input_grad[2]]
-        rows = grad.transpose(1, 2)
-        if torch.is_grad_enabled() or int(rows.count_nonzero()) > _FEW * rows.numel():
+        rows = grad.transpose(1, 2).reshape(-1)
+        at = rows.nonzero().view(-1)
+        if torch.is_grad_enabled() or len(at) > _FEW * len(rows):
             sizes = [weight.shape[0]] if ctx.has_bias else None
             of_input, of_weight, of_bias = torch.ops.aten.convolution_backward(
                 grad.unsqueeze(2), input.unsqueeze(2), weight.unsqueeze(2), sizes, [1, 1], [0, 0], [1, 1], False, [0, 0], 1, wanted
             )
             return (of_input.squeeze(2) if wanted[0] else None, of_weight.squeeze(2) if wanted[1] else None, of_bias if wanted[2] else None)
-        positions, filters, values = _nonzeros(rows, input.shape[2])
+        window, values = at // len(weight), rows[at]
+        filters = at - window * len(weight)
+        windows, length = grad.shape[2], input.shape[2]
+        positions = window + (window // windows) * (length - windows)
         return (
             _of_input(positions, filters, values, weight, input.shape) if wanted[0] else None,
             _of_weight(positions, filters, values, input, weight.shape) if wanted[1] else None,
-            rows.sum((0, 1)) if wanted[2] else None,
+            grad.new_zeros(len(weight)).index_add_(0, filters, values) if wanted[2] else None,
         )
 
 
@@ -67,18 +71,9 @@ def _gathered_conv(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor
     return output
 
 
-def _nonzeros(rows: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The nonzeros of a gradient (batch, windows, filters): where their window starts among all batch x length words
-    (ascending), their filter, their value."""
-    windows, filters = rows.shape[1:]
-    flat = rows.reshape(-1)
-    at = flat.nonzero().view(-1)
-    window = at // filters
-    return window + (window // windows) * (length - windows), at - window * filters, flat[at]
-
-
 def _of_input(positions: Tensor, filters: Tensor, values: Tensor, weight: Tensor, shape: torch.Size) -> Tensor:
-    """Each nonzero adds its filter, scaled, to the words of its window: (batch, channels, length)."""
+    """Each nonzero adds its filter, scaled, to the words of its window: (batch, channels, length). `positions`, where
+    windows start among all batch x length words, ascend."""
     batch, channels, length = shape
     bags = _offsets(positions, batch * length)
     gradient = weight.new_zeros(batch * length, channels)
