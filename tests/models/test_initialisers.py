@@ -83,7 +83,7 @@ def test_recurrent_matrices_are_orthogonal_gate_by_gate() -> None:
 
 
 def test_keras_stacks_the_gates_and_opens_the_forget_gate() -> None:
-    model = made("keras")
+    model = made("keras").requires_grad_(False)
     stacked = model.lstm.weight_hh_l0
     assert torch.allclose(stacked.T @ stacked, torch.eye(24), atol=1e-5)
     assert float(model.lstm.weight_ih_l0.abs().max()) <= math.sqrt(6 / (30 + 4 * 24))
