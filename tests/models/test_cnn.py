@@ -5,24 +5,11 @@ from torch import nn
 from secateur.data.dataset import DataShape
 from secateur.errors import InputError
 from secateur.linear_maps import linear_maps
-from secateur.models.cnn import WordConv
 from secateur.registry import models
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def test_word_conv_is_conv1d_in_any_layout() -> None:
-    reference = nn.Conv1d(6, 5, 3, stride=2, padding=1, dilation=2)
-    ours = WordConv(6, 5, 3, stride=2, padding=1, dilation=2)
-    ours.load_state_dict(reference.state_dict())
-    x = torch.randn(4, 11, 6).transpose(1, 2)
-    assert torch.allclose(ours(x), reference(x), atol=1e-6)
-    assert torch.allclose(ours(x.contiguous()), reference(x), atol=1e-6)
-    double = WordConv(3, 2, 2).double()
-    assert torch.autograd.gradcheck(double, (torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True),))
-    assert torch.autograd.gradgradcheck(double, (torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True),))
 
 
 def test_kim_cnn_equals_the_formula() -> None:

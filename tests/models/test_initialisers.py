@@ -69,11 +69,11 @@ def test_xavier_reads_the_fans_of_one_gate() -> None:
 
 
 def test_normal_initialisers_have_the_stated_variance() -> None:
-    layer = initialised(lambda: nn.Linear(400, 300), "xavier-normal", torch.Generator().manual_seed(0))
+    layer = initialised(lambda: nn.Linear(400, 300), "xavier-normal", torch.Generator().manual_seed(0)).requires_grad_(False)
     assert float(layer.weight.var()) == pytest.approx(2 / 700, rel=0.02)
-    layer = initialised(lambda: nn.Linear(400, 300), "kaiming-normal", torch.Generator().manual_seed(0))
+    layer = initialised(lambda: nn.Linear(400, 300), "kaiming-normal", torch.Generator().manual_seed(0)).requires_grad_(False)
     assert float(layer.weight.var()) == pytest.approx(2 / 400, rel=0.02)
-    layer = initialised(lambda: nn.Linear(400, 300), "kaiming-uniform", torch.Generator().manual_seed(0))
+    layer = initialised(lambda: nn.Linear(400, 300), "kaiming-uniform", torch.Generator().manual_seed(0)).requires_grad_(False)
     assert float(layer.weight.var()) == pytest.approx(2 / 400, rel=0.02)
 
 
@@ -83,7 +83,7 @@ def test_recurrent_matrices_are_orthogonal_gate_by_gate() -> None:
 
 
 def test_keras_stacks_the_gates_and_opens_the_forget_gate() -> None:
-    model = made("keras")
+    model = made("keras").requires_grad_(False)
     stacked = model.lstm.weight_hh_l0
     assert torch.allclose(stacked.T @ stacked, torch.eye(24), atol=1e-5)
     assert float(model.lstm.weight_ih_l0.abs().max()) <= math.sqrt(6 / (30 + 4 * 24))

@@ -9,22 +9,10 @@ from torch import Tensor, nn
 from secateur.data.dataset import PADDING, DataShape
 from secateur.dropout import Dropout
 from secateur.errors import InputError
+from secateur.models.embeddings import fixed_length, text_length, word_table
 from secateur.models.initialisers import initialised, start_from_vectors
+from secateur.models.word_conv import WordConv
 from secateur.registry import models
-
-
-class WordConv(nn.Conv1d):
-    """`nn.Conv1d` that takes the transpose of (batch, length, channels) without copying it.
-
-    The same map, input (batch, channels, length) and output (batch, filters, positions) in any memory layout;
-    torch's own copies a transposed input first. As a 2-D convolution in channels-last layout it is 1.6 times faster.
-    """
-
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        assert isinstance(self.padding, tuple)
-        padding, stride, dilation = (0, self.padding[0]), (1, self.stride[0]), (1, self.dilation[0])
-        output = F.conv2d(input.unsqueeze(2), weight.unsqueeze(2), bias, stride, padding, dilation, self.groups)
-        return output.squeeze(2)
 
 
 class KimCNN(nn.Module):
@@ -45,8 +33,14 @@ class KimCNN(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         padded = F.pad(tokens, (0, self._widest), value=PADDING)
         words = self.embedding(padded).transpose(1, 2)
-        features = torch.relu(torch.cat([convolution(words).amax(2) for convolution in self.convolutions], 1))
+        features = torch.relu(torch.cat([_maximum_over_time(convolution(words)) for convolution in self.convolutions], 1))
         return self.output(self.dropout(features))  # type: ignore[no-any-return]
+
+
+def _maximum_over_time(responses: Tensor) -> Tensor:
+    """(batch, filters, positions) -> (batch, filters). With a gradient its place is kept, which makes the backward pass a
+    scatter to one position; without, `amax` is eight times faster."""
+    return responses.max(2).values if torch.is_grad_enabled() else responses.amax(2)
 
 
 @models.register("kim-cnn")
@@ -69,13 +63,48 @@ def kim_cnn(
     return model
 
 
-def word_table(shape: DataShape, embedding: int | None, default: int = 100) -> tuple[int, int]:
-    """(vocabulary, dimension) of the embedding of a network over token ids."""
-    if shape.vocabulary is None:
-        raise InputError("this network reads words; the data set has none")
-    if shape.vectors is None:
-        return shape.vocabulary, embedding or default
-    dimension = int(shape.vectors.shape[1])
-    if embedding not in (None, dimension):
-        raise InputError(f"embedding = {embedding}, but the pretrained vectors have {dimension} dimensions: leave `embedding` out")
-    return shape.vocabulary, dimension
+class TextCNN(nn.Module):
+    """Study A's CNN: token ids (batch, length) -> embedding -> one convolution, ReLU, dropout -> dense, ReLU -> logits (batch, outputs).
+
+    There is no pooling: the filters' responses at every position are flattened. In the study a filter is as wide as the
+    text, so that there is one position.
+    """
+
+    def __init__(
+        self, vocabulary: int, embedding: int, length: int, filters: int, width: int, dense: int, dropout: float, outputs: int
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, embedding, padding_idx=PADDING)
+        self.convolution = WordConv(embedding, filters, width)
+        self.dropout = Dropout(dropout)
+        self.dense = nn.Linear(filters * (length - width + 1), dense)
+        self.output = nn.Linear(dense, outputs)
+        self._length = length
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        words = self.embedding(fixed_length(tokens, self._length)).transpose(1, 2)
+        responses = self.dropout(torch.relu(self.convolution(words)))
+        return self.output(torch.relu(self.dense(responses.flatten(1))))  # type: ignore[no-any-return]
+
+
+@models.register("text-cnn")
+def text_cnn(
+    shape: DataShape,
+    generator: torch.Generator,
+    *,
+    embedding: int | None = None,
+    filters: int = 5,
+    width: int | None = None,
+    dense: int = 10,
+    dropout: float = 0.1,
+    init: str = "keras",
+) -> TextCNN:
+    """Study A's 1-D CNN: embedding 64, 5 filters as wide as the text (`width`), dropout 0.1, dense 10."""
+    vocabulary, dimension = word_table(shape, embedding, default=64)
+    length = text_length(shape)
+    width = length if width is None else width
+    if not 1 <= width <= length:
+        raise InputError(f"width = {width}: a filter is 1 to {length} words wide here")
+    model = initialised(lambda: TextCNN(vocabulary, dimension, length, filters, width, dense, dropout, shape.outputs), init, generator)
+    start_from_vectors(model.embedding, shape.vectors)
+    return model
