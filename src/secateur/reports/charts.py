@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,8 @@ SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 _VISIBLE = {"filter": "indexof(hidden, datum.series) < 0"}
 
 
-def quality(rule: Rule, names: Sequence[str], has_runs: bool = True) -> Spec:
-    """Quality against remaining weights: data sets `quality`, `quality_runs`, `published`, `lost`."""
+def quality(rule: Rule, names: Sequence[str], with_published: bool = True, with_lost: bool = True) -> Spec:
+    """Quality against remaining weights: data sets `quality`, `quality_runs` and, where there are any, `published` and `lost`."""
     tooltip = [
         ("series", "arm"),
         ("left", "weights left"),
@@ -25,43 +26,48 @@ def quality(rule: Rule, names: Sequence[str], has_runs: bool = True) -> Spec:
     ]
     tooltip += [("difference", "to dense"), ("verdict", "verdict")]
     layers = _against_kept("quality", names, _metric_axis(rule), tooltip)
-    if has_runs:
-        layers.insert(1, _run_points("quality_runs", names))
-    layers.append(
-        {
-            "data": {"name": "published"},
-            "transform": [_VISIBLE, {"filter": f"datum.metric == '{rule.metric}'"}],
-            "mark": {
-                "type": "point",
-                "shape": "M-1,-1L1,1M-1,1L1,-1",
-                "size": 90,
-                "strokeWidth": 2,
-                "opacity": 1,
-                "description": "published",
-            },
-            "encoding": {
-                "x": _kept(),
-                "y": {"field": "value", "type": "quantitative"},
-                "color": _colour(names),
-                "tooltip": _tooltip(
-                    [
-                        ("series", "published for"),
-                        ("value", say.metric_name(rule.metric)),
-                        ("source", "source"),
-                        ("comparable", "comparable"),
-                    ]
-                ),
-            },
-        }
-    )
-    layers.append(
-        {
-            "data": {"name": "lost"},
-            "transform": [_VISIBLE],
-            "mark": {"type": "text", "text": "\u2020", "fontSize": 16, "baseline": "bottom", "y": "height"},
-            "encoding": {"x": _kept(), "color": _colour(names), "tooltip": _tooltip([("series", "diverged"), ("replicate", "replicate")])},
-        }
-    )
+    layers.insert(1, _run_points("quality_runs", names))
+    if with_published:
+        layers.append(
+            {
+                "data": {"name": "published"},
+                "transform": [_VISIBLE, {"filter": f"datum.metric == '{rule.metric}'"}],
+                "mark": {
+                    "type": "point",
+                    "shape": "M-1,-1L1,1M-1,1L1,-1",
+                    "size": 90,
+                    "strokeWidth": 2,
+                    "opacity": 1,
+                    "description": "published",
+                },
+                "encoding": {
+                    "x": _kept(),
+                    "y": {"field": "value", "type": "quantitative"},
+                    "color": _colour(names),
+                    "tooltip": _tooltip(
+                        [
+                            ("series", "published for"),
+                            ("value", say.metric_name(rule.metric)),
+                            ("source", "source"),
+                            ("comparable", "comparable"),
+                        ]
+                    ),
+                },
+            }
+        )
+    if with_lost:
+        layers.append(
+            {
+                "data": {"name": "lost"},
+                "transform": [_VISIBLE],
+                "mark": {"type": "text", "text": "\u2020", "fontSize": 16, "baseline": "bottom", "y": "height"},
+                "encoding": {
+                    "x": _kept(),
+                    "color": _colour(names),
+                    "tooltip": _tooltip([("series", "diverged"), ("replicate", "replicate")]),
+                },
+            }
+        )
     return _chart(layers, height=330)
 
 
@@ -74,12 +80,12 @@ def speed(names: Sequence[str]) -> Spec:
         ("interval", "95 % interval"),
         ("n", "replicates"),
     ]
-    layers = _against_kept("speed", names, {"title": "step of best validation", "format": "~s"}, tooltip)
+    layers = _against_kept("speed", names, {"title": "step of best validation", "format": ","}, tooltip)
     layers.insert(1, _run_points("speed_runs", names))
     return _chart(layers, height=260)
 
 
-def curves(column: str, series: str, lefts: Sequence[str], rule: Rule) -> Spec:
+def curves(column: str, series: str, lefts: Sequence[str]) -> Spec:
     """Training curves of one series: a line a density (mean over replicates), each replicate faint: data set `curves`."""
     axis: Spec = {"title": measure_name(column)}
     if say.is_fraction(column):
@@ -89,15 +95,15 @@ def curves(column: str, series: str, lefts: Sequence[str], rule: Rule) -> Spec:
         "type": "nominal",
         "sort": None,
         "scale": {"domain": list(lefts), "range": ["var(--ink)", *look.ramp(len(lefts) - 1)]},
-        "legend": {"title": "weights left", "symbolStrokeWidth": 3, "symbolType": "stroke"},
+        "legend": {"title": "weights left", "symbolStrokeWidth": 3, "symbolType": "stroke", "symbolOpacity": 1},
     }
     y = {
         "field": column,
         "type": "quantitative",
         "axis": axis,
-        "scale": {"zero": False, "type": "log" if rule.metric in column and "perplexity" in column else "linear"},
+        "scale": {"type": "log"} if "perplexity" in column else {"zero": False},
     }
-    x = {"field": "step", "type": "quantitative", "axis": {"title": "training step", "format": "~s"}}
+    x = {"field": "step", "type": "quantitative", "axis": {"title": "training step", "format": ",", "tickCount": 8}}
     return _chart(
         [
             {
@@ -276,7 +282,7 @@ def _chart(layer: list[Spec], height: int, params: Spec | None = None) -> Spec:
 def _against_kept(data: str, names: Sequence[str], axis: Spec, tooltip: Sequence[tuple[str, str]]) -> list[Spec]:
     y = {"field": "mean", "type": "quantitative", "axis": axis, "scale": {"zero": False}}
     dense = {"data": {"name": data}, "transform": [{"filter": "datum.series == 'dense' || indexof(datum.series, 'dense,') == 0"}]}
-    arms = {"data": {"name": data}, "transform": [{"filter": "datum.level > 0"}, _VISIBLE]}
+    arms = {"data": {"name": data}, "transform": [{"filter": "datum.level > 0"}, _VISIBLE, _apart(names)]}
     return [
         dense
         | {
@@ -291,17 +297,17 @@ def _against_kept(data: str, names: Sequence[str], axis: Spec, tooltip: Sequence
         arms
         | {
             "mark": {"type": "rule", "strokeWidth": 1.6, "opacity": 0.75, "aria": False},
-            "encoding": {"x": _kept(), "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": _colour(names)},
+            "encoding": {"x": _kept("place"), "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": _colour(names)},
         },
         arms
         | {
             "mark": {"type": "line", "strokeWidth": 2, "aria": False},
-            "encoding": {"x": _kept(), "y": y, "color": _colour(names), "strokeDash": _dash(names)},
+            "encoding": {"x": _kept("place"), "y": y, "color": _colour(names), "strokeDash": _dash(names)},
         },
         arms
         | {
             "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
-            "encoding": {"x": _kept(), "y": y, "color": _colour(names), "shape": _shape(names), "tooltip": _tooltip(tooltip)},
+            "encoding": {"x": _kept("place"), "y": y, "color": _colour(names), "shape": _shape(names), "tooltip": _tooltip(tooltip)},
         },
     ]
 
@@ -309,10 +315,17 @@ def _against_kept(data: str, names: Sequence[str], axis: Spec, tooltip: Sequence
 def _run_points(data: str, names: Sequence[str]) -> Spec:
     return {
         "data": {"name": data},
-        "transform": [{"filter": "datum.kept < 100"}, _VISIBLE],
+        "transform": [{"filter": "datum.kept < 100"}, _VISIBLE, _apart(names)],
         "mark": {"type": "point", "filled": True, "size": 16, "opacity": 0.35, "aria": False},
-        "encoding": {"x": _kept(), "y": {"field": "value", "type": "quantitative"}, "color": _colour(names)},
+        "encoding": {"x": _kept("place"), "y": {"field": "value", "type": "quantitative"}, "color": _colour(names)},
     }
+
+
+def _apart(names: Sequence[str]) -> Spec:
+    """Arms stand a hair beside one another, so that one arm's interval does not hide another's; tooltips keep the true density."""
+    middle = (len(names) - 1) / 2
+    listed = "[" + ",".join(json.dumps(name) for name in names) + "]"
+    return {"calculate": f"datum.kept * pow(0.985, indexof({listed}, datum.series) - {middle:g})", "as": "place"}
 
 
 def _metric_axis(rule: Rule) -> Spec:
@@ -320,9 +333,9 @@ def _metric_axis(rule: Rule) -> Spec:
     return {"title": name, "format": "~%"} if say.is_fraction(rule.metric) else {"title": name}
 
 
-def _kept() -> Spec:
+def _kept(field: str = "kept") -> Spec:
     return {
-        "field": "kept",
+        "field": field,
         "type": "quantitative",
         "scale": {"type": "log", "reverse": True, "nice": False, "padding": 14},
         "axis": {

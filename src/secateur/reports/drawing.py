@@ -34,7 +34,8 @@ def draw(reported: Reported) -> Drawn:
         "costs": chart_data.costs(reported),
         "resolution": chart_data.resolution(reported),
     }
-    specs = {"quality": charts.quality(rule, names)}
+    metrics = {row["metric"] for row in datasets["published"]}
+    specs = {"quality": charts.quality(rule, names, rule.metric in metrics, bool(datasets["lost"]))}
     if "best_step" in reported.results.columns:
         datasets["speed"] = chart_data.points(reported, "best_step")
         datasets["speed_runs"] = chart_data.runs(reported, "best_step")
@@ -43,7 +44,7 @@ def draw(reported: Reported) -> Drawn:
     if datasets["curves"] and names:
         lefts = densities(reported)
         for column in chart_data.curve_columns(reported):
-            specs[f"curves:{column}"] = charts.curves(column, names[0], lefts, rule)
+            specs[f"curves:{column}"] = charts.curves(column, names[0], lefts)
     pruned = [row for row in datasets["layers"] if row["level"] > 0]
     if pruned:
         levels = len({row["level"] for row in pruned})

@@ -29,7 +29,7 @@ def first_screen(index: int, reported: Reported, drawn: Drawn) -> str:
         f'<p class="kicker ui"><b>{text(study.title)}</b> &ensp;{text(study.name)}, preset {text(study.preset)}; '
         f"{say.count(replicates, 'replicate')}, {say.count(done, 'finished run')}</p>"
     )
-    findings = "".join(f"<li>{text(line)}</li>" for line in words.findings)
+    findings = "".join(f"<li><b>{text(arm)}</b> {text(found)}</li>" for arm, found in words.findings)
     limits = "".join(f"<p>{text(line)}</p>" for line in words.limits[:2])
     arms = "".join(f"<li><b>{text(arm)}</b> {what}</li>" for arm, what in _arms_in_words(reported).items())
     caption = (
@@ -318,7 +318,7 @@ def _beats(verdict: Verdict, reported: Reported) -> str:
     if to_reinit is None:
         return "\u2013"
     told = "yes" if to_reinit.better else "no" if to_reinit.worse else "not shown"
-    return f"{told}, {say.difference(reported.rule, to_reinit.difference, unit=False)}"
+    return f"{told}, {say.difference(reported.rule, to_reinit.difference, unit=False)}".replace(" ", "\u00a0")
 
 
 def _needed(verdict: Verdict) -> str:

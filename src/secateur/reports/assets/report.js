@@ -26,7 +26,7 @@
     if (Array.isArray(node)) return node.map((child) => withScale(child, logarithmic));
     if (!node || typeof node !== "object") return node;
     const copy = Object.fromEntries(Object.entries(node).map(([key, value]) => [key, withScale(value, logarithmic)]));
-    if (copy.field === "kept" && copy.scale && !logarithmic) {
+    if ((copy.field === "kept" || copy.field === "place") && copy.scale && !logarithmic) {
       copy.scale = { ...copy.scale, type: "linear" };
       copy.axis = { title: "weights left (%)", format: "~g" };
     }
