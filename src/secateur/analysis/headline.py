@@ -17,12 +17,15 @@ Answer = Literal["yes", "partly", "no", "unclear"]
 
 @dataclass(frozen=True)
 class Headline:
-    """One answer, a title that says it, a sentence an arm, and the limits of what these replicates can show."""
+    """One answer, a title that says it, what was found of each arm, and the limits of what these replicates can show.
+
+    A finding is the arm's name and the words that follow it.
+    """
 
     answer: Answer
     arm: str
     title: str
-    findings: tuple[str, ...]
+    findings: tuple[tuple[str, str], ...]
     limits: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -36,7 +39,7 @@ def headline(judgement: Judgement) -> Headline:
     if main is None:
         return Headline("unclear", "", "No arm but dense: nothing to compare yet.", (), _limits(judgement))
     answer, title = _answer(main, judgement)
-    findings = [_finding(arm, judgement) for arm in judgement.arms]
+    findings = [(_label(arm), _finding(arm, judgement)) for arm in judgement.arms]
     return Headline(answer, _label(main), title, tuple(findings), _limits(judgement))
 
 
@@ -51,7 +54,7 @@ def _main_arm(judgement: Judgement) -> ArmVerdict | None:
 
 def _answer(arm: ArmVerdict, judgement: Judgement) -> tuple[Answer, str]:
     rule, verdicts = judgement.rule, judgement.of(arm.arm, arm.factors)
-    name, good = _label(arm), _as_good(judgement)
+    name, good = f"the ticket \u201c{_label(arm)}\u201d", _as_good(judgement)
     won = [v for v in verdicts if v.in_sequence and v.verdict == "wins"]
     if won:
         return (
@@ -102,7 +105,7 @@ def _finding(arm: ArmVerdict, judgement: Judgement) -> str:
         if index == len(verdicts) or verdicts[index].verdict != verdicts[start].verdict:
             runs.append(f"{_verb(verdicts[start])} at {_densities(verdicts[start:index])}")
             start = index
-    text = f"{_label(arm)} {say.listed(runs)}."
+    text = f"{say.listed(runs)}."
     if arm.to_reinit is not None and len(verdicts) > 1:
         pooled = arm.to_reinit
         shown = "more" if pooled.better == rule.higher_is_better else "less"

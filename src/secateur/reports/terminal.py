@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from secateur.analysis import phrasing as say
-from secateur.analysis.verdicts import Verdict
+from secateur.analysis.verdicts import DENSE, Verdict
 from secateur.reports.study import Reported, ReportedStudy
 
 STYLES = {"wins": "bold green", "matches": "green", "loses": "red", "unclear": "yellow"}
@@ -25,22 +25,14 @@ def summary(study: ReportedStudy) -> RenderableType:
 def _table(reported: Reported) -> Table:
     rule = reported.rule
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for heading, justify in (
-        ("arm", "left"),
-        ("weights left", "right"),
-        (say.metric_name(rule.metric), "right"),
-        ("to dense", "right"),
-        ("95 % interval", "right"),
-        ("n", "right"),
-        ("verdict", "left"),
-        ("needs", "right"),
-    ):
-        table.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=True)
-    dense = reported.results.filter((reported.results["arm"] == "dense") & (reported.results["status"] == "done"))
+    headings = ["arm", "left", say.metric_name(rule.metric), "to dense (95 % interval)", "n", "verdict", "needs"]
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("arm", "verdict") else "right", no_wrap=True)
+    dense = reported.results.filter((reported.results["arm"] == DENSE) & (reported.results["status"] == "done"))
     values = dense[rule.column].drop_nulls()
     if len(values):
         mean = float(values.to_numpy().mean())
-        table.add_row("dense", say.density(1.0), say.value(rule.metric, mean), "", "", str(len(values)), "", "")
+        table.add_row("dense", say.density(1.0), say.value(rule.metric, mean), "", str(len(values)), "", "")
     before = ""
     for verdict in reported.judgement.verdicts:
         label = verdict.arm + "".join(f" {value}" for value in verdict.factors.values() if value is not None)
@@ -48,16 +40,21 @@ def _table(reported: Reported) -> Table:
             "" if label == before else label,
             say.density(verdict.density),
             say.value(rule.metric, verdict.mean),
-            say.difference(rule, verdict.to_dense.difference, unit=False) if verdict.to_dense else "",
-            say.interval(rule, verdict.to_dense) if verdict.to_dense else "",
+            _to_dense(verdict, reported),
             _pairs(verdict),
             Text(verdict.verdict, style=STYLES[verdict.verdict]),
-            f"{verdict.needed} replicates" if verdict.needed else "",
+            f"n = {verdict.needed}" if verdict.needed else "",
         )
         before = label
     return table
 
 
+def _to_dense(verdict: Verdict, reported: Reported) -> str:
+    if verdict.to_dense is None:
+        return ""
+    apart = say.difference(reported.rule, verdict.to_dense.difference, unit=False)
+    return f"{apart} ({say.interval(reported.rule, verdict.to_dense)})"
+
+
 def _pairs(verdict: Verdict) -> str:
-    lost = f", {len(verdict.diverged)} diverged" if verdict.diverged else ""
-    return f"{verdict.pairs}{lost}"
+    return f"{verdict.pairs}{chr(0x2020) * len(verdict.diverged)}"

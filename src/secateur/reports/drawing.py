@@ -1,0 +1,107 @@
+"""Which charts a study gets, with the data sets they draw: the one list behind page and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from secateur.analysis import phrasing as say
+from secateur.reports import chart_data, charts, look
+from secateur.reports.chart_data import Rows
+from secateur.reports.study import Reported
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A study's charts by name, and the rows of the data sets that they name."""
+
+    names: list[str]
+    datasets: Mapping[str, Rows]
+    specs: Mapping[str, charts.Spec]
+
+
+def draw(reported: Reported) -> Drawn:
+    """The charts of a study: those for which it has data."""
+    rule, names = reported.rule, chart_data.series(reported)
+    datasets: dict[str, Rows] = {
+        "quality": chart_data.points(reported, rule.column),
+        "quality_runs": chart_data.runs(reported, rule.column),
+        "published": chart_data.published(reported),
+        "lost": chart_data.lost_runs(reported),
+        "curves": chart_data.curves(reported),
+        "layers": chart_data.layer_points(reported),
+        "costs": chart_data.costs(reported),
+        "resolution": chart_data.resolution(reported),
+    }
+    metrics = {row["metric"] for row in datasets["published"]}
+    specs = {"quality": charts.quality(rule, names, rule.metric in metrics, bool(datasets["lost"]))}
+    if "best_step" in reported.results.columns:
+        datasets["speed"] = chart_data.points(reported, "best_step")
+        datasets["speed_runs"] = chart_data.runs(reported, "best_step")
+        if datasets["speed"]:
+            specs["speed"] = charts.speed(names)
+    if datasets["curves"] and names:
+        lefts = densities(reported)
+        for column in chart_data.curve_columns(reported):
+            specs[f"curves:{column}"] = charts.curves(column, names[0], lefts)
+    pruned = [row for row in datasets["layers"] if row["level"] > 0]
+    if pruned:
+        levels = len({row["level"] for row in pruned})
+        specs["layers"] = charts.layers(names[0], levels, len({row["parameter"] for row in pruned}))
+    for measure, title in (("multiply_adds", "multiply-adds"), ("steps", "training steps"), ("seconds", "seconds")):
+        if any(row[f"{measure}_of_dense"] is not None for row in datasets["costs"]):
+            arms = [row["series"] for row in datasets["costs"]]
+            specs[f"costs:{measure}"] = charts.costs(measure, names or arms, f"{title}, as a multiple of training dense once")
+    if datasets["resolution"]:
+        most = max((v.pairs for v in reported.judgement.verdicts), default=0)
+        specs["resolution"] = charts.resolution(rule, most)
+    return Drawn(names, {name: rows for name, rows in datasets.items() if rows}, specs)
+
+
+def densities(reported: Reported) -> list[str]:
+    """The densities of a study as they are written, dense first, without repetition."""
+    pairs = {
+        (row["level"], say.density(row["density"])): row["density"]
+        for row in reported.results.select("level", "density").iter_rows(named=True)
+    }
+    ordered = sorted(pairs, key=lambda pair: -pairs[pair])
+    return list(dict.fromkeys(text for _, text in ordered)) or [say.density(1.0)]
+
+
+def datasets_of(spec: Any) -> set[str]:
+    """The names of the data sets that a spec draws."""
+    if isinstance(spec, dict):
+        own = {spec["data"]["name"]} if isinstance(spec.get("data"), dict) and "name" in spec["data"] else set()
+        return own.union(*(datasets_of(value) for value in spec.values()))
+    if isinstance(spec, list):
+        return set().union(*(datasets_of(value) for value in spec))
+    return set()
+
+
+def figure_spec(spec: charts.Spec, drawn: Drawn, width: int = 520, legend: bool = True) -> charts.Spec:
+    """The spec with its data, a fixed width, the light colours and a legend of arms: ready for a static figure."""
+    complete = {
+        **spec,
+        "width": width,
+        "autosize": {"type": "pad"},
+        "datasets": {name: drawn.datasets.get(name, []) for name in datasets_of(spec)},
+        "config": look.vega_config(look.FIGURE_FONT),
+    }
+    if legend:
+        complete = _with_legend(complete)
+    fixed: charts.Spec = look.resolved(complete)
+    return fixed
+
+
+def _with_legend(spec: Any) -> Any:
+    """Arms have their toggles in the page; in a figure the scales of colour and shape show their legend."""
+    if isinstance(spec, list):
+        return [_with_legend(value) for value in spec]
+    if not isinstance(spec, dict):
+        return spec
+    changed = {key: _with_legend(value) for key, value in spec.items()}
+    if spec.get("field") == "series" and "legend" in spec:
+        is_dash = isinstance(spec["scale"]["range"][0], list)
+        changed["legend"] = None if is_dash else {"title": None, "orient": "top"}
+    return changed
