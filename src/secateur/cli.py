@@ -182,7 +182,7 @@ def _status(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from pathlib import Path
 
-    from secateur.reports import write_report
+    from secateur.reports.report import write_report
     from secateur.studies.results import Study
 
     store = _open_store(options.store)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from secateur.data.dataset import Batch, DataShape, Dataset
+from secateur.data.dataset import Batch, Dataset, DataShape
 from secateur.data.files import Files
 from secateur.registry import datasets
 from secateur.seeds import generator

@@ -21,7 +21,7 @@ def contents(root: Path) -> dict[str, bytes]:
     """Everything of a store that is compared: facts and artefacts of every node, without timings."""
     store = Store(root)
     found: dict[str, bytes] = {}
-    for key in store.keys():
+    for key in list(store.keys()):
         stored = store.get(key)
         assert stored is not None
         found[f"{key}/facts"] = repr(sorted(stored.facts.items())).encode()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateur.data.dataset import Batch, DataShape, Dataset
+from secateur.data.dataset import Batch, Dataset, DataShape
 from secateur.dropout import Dropout
 from secateur.linear_maps import prunable_mask
 from secateur.masks import Mask
@@ -67,7 +67,9 @@ def a_run(model: nn.Module, **settings: Any) -> Run:
 
 def masked(run: Run, density: float = 0.5) -> tuple[Run, dict[str, list[Callable[[Run], None]]]]:
     keeper = KeepPruned()
-    run.mask = prunable_mask(run.model).map(lambda name, p: p.with_kept(torch.rand(p.shape, generator=generator(5, name)).numpy() < density))
+    run.mask = prunable_mask(run.model).map(
+        lambda name, p: p.with_kept(torch.rand(p.shape, generator=generator(5, name)).numpy() < density)
+    )
     return run, {"start": [keeper.enforce], "gradients": [keeper.mask_gradients], "updated": [keeper.mask_weights]}
 
 
@@ -172,7 +174,10 @@ def test_early_stopping_ends_after_the_patience_and_keeps_the_best() -> None:
 def test_survivors_and_mask_make_the_state_file_small() -> None:
     model = nn.Sequential(nn.Linear(200, 200))
     mask = prunable_mask(model).map(lambda name, p: p.with_kept(torch.rand(p.shape, generator=generator(1)).numpy() < 0.05))
-    whole, pruned = State(0, capture_model(model)), State(0, {n: t * mask[n] if n in mask else t for n, t in capture_model(model).items()}, mask=mask)
+    whole, pruned = (
+        State(0, capture_model(model)),
+        State(0, {n: t * mask[n] if n in mask else t for n, t in capture_model(model).items()}, mask=mask),
+    )
     assert len(pruned.to_bytes()) < 0.12 * len(whole.to_bytes())
     back = State.from_bytes(pruned.to_bytes())
     assert all(torch.equal(back.model[name], tensor) for name, tensor in pruned.model.items())

@@ -6,12 +6,9 @@ from typing import Any
 
 from rich.table import Table
 
-from secateur.registry import models
-from secateur.seeds import generator
 from secateur.steps import Step
 from secateur.studies.executors import available_cores
 from secateur.studies.graph import Node
-from secateur.studies.options import bind
 from secateur.studies.run import Prepared
 
 _SECONDS_A_WEIGHT_AND_STEP = 1.2e-8
@@ -27,7 +24,8 @@ def estimate(prepared: Prepared, jobs: int | None = None) -> dict[str, Any]:
     seconds = disk = 0.0
     for node in status:
         if node.kind == "train":
-            weights = _weights(node, prepared)
+            dataset = prepared.source.load(node.spec["data"])
+            weights = prepared.networks.weights(node.spec["model"], dataset.shape, dataset.digest)
             steps = _steps(node, prepared)
             seconds += steps * (pace if pace is not None else _SECONDS_A_STEP + _SECONDS_A_WEIGHT_AND_STEP * weights)
             disk += 2 * 4 * weights
@@ -80,22 +78,6 @@ def _left(prepared: Prepared) -> list[Node]:
 def _steps(node: Node, prepared: Prepared) -> int:
     dataset = prepared.source.load(node.spec["data"])
     return Step.parse(node.spec["train"]["length"]).iterations(dataset.splits["train"].steps(node.spec["train"]["batch"]))
-
-
-def _weights(node: Node, prepared: Prepared) -> int:
-    """Number of parameters of the node's network; built once for each model."""
-    table = node.spec["model"]
-    key = (str(table), node.spec["data_digest"])
-    if key not in _counted:
-        shape = prepared.source.load(node.spec["data"]).shape
-        entry = models.entry(table["name"])
-        options = {name: value for name, value in table.items() if name not in ("name", "source")}
-        model = entry.make(shape, generator(0), **bind(entry, options, "model"))
-        _counted[key] = sum(parameter.numel() for parameter in model.parameters())
-    return _counted[key]
-
-
-_counted: dict[tuple[str, str], int] = {}
 
 
 def _measured_pace(prepared: Prepared) -> float | None:

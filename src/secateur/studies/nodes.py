@@ -18,11 +18,11 @@ from secateur.canonical import canonical_json
 from secateur.data.dataset import Dataset
 from secateur.errors import StoreError
 from secateur.masks import Mask
-from secateur.registry import models, tasks
-from secateur.seeds import generator
+from secateur.registry import tasks
 from secateur.studies.datasets import DatasetSource
+from secateur.studies.networks import build_network
 from secateur.studies.options import bind
-from secateur.studies.store import Artefact, Store, Stored
+from secateur.studies.store import Artefact, Store
 from secateur.tasks.task import Task
 from secateur.training.loop import Run
 from secateur.training.states import State
@@ -80,7 +80,10 @@ class Workplace:
         dataset = self.source.load(spec["data"])
         if dataset.digest != spec["data_digest"]:
             raise StoreError(f"{dataset.label}: the raw data changed since the study was planned")
-        return dataset, _make(tasks, spec["task"], dataset), lambda seed: _make(models, spec["model"], dataset.shape, generator(seed))
+        entry = tasks.entry(spec["task"]["name"])
+        options = {name: value for name, value in spec["task"].items() if name not in ("name", "source")}
+        task: Task = entry.make(dataset, **bind(entry, options, f"task {entry.name}"))
+        return dataset, task, lambda seed: build_network(spec["model"], dataset.shape, seed)
 
 
 def mask_artefact(workplace: Workplace, mask: Mask) -> Artefact:
@@ -96,13 +99,6 @@ def lines(entries: Sequence[Mapping[str, Any]]) -> bytes:
 def read_lines(content: bytes) -> list[dict[str, Any]]:
     """What `lines` wrote."""
     return [json.loads(line) for line in content.decode().split("\n") if line]
-
-
-def _make(registry: Any, table: Mapping[str, Any], *given: Any) -> Any:
-    """A component built from its checked table."""
-    entry = registry.entry(table["name"])
-    options = {name: value for name, value in table.items() if name not in ("name", "source")}
-    return entry.make(*given, **bind(entry, options, f"{registry.what} {table['name']}"))
 
 
 class Checkpoints:
@@ -142,16 +138,6 @@ class Checkpoints:
         except (FileNotFoundError, ValueError):
             elapsed = 0.0
         return checkpoint, best, elapsed
-
-
-def links_by_role(parents: Mapping[str, ParentLink], *roles: str) -> tuple[ParentLink | None, ...]:
-    """The parents that play the given roles, None where there is none."""
-    return tuple(parents.get(role) for role in roles)
-
-
-def kept_states(stored: Stored) -> set[int]:
-    """The steps whose states a finished train node keeps."""
-    return {int(name.removeprefix("state/")) for name in stored.artefacts if name.removeprefix("state/").isdigit()}
 
 
 def stopwatch() -> Callable[[], float]:

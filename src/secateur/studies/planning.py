@@ -19,6 +19,7 @@ from secateur.seeds import seed_for
 from secateur.steps import Step
 from secateur.studies.datasets import DatasetSource
 from secateur.studies.graph import Graph, Node, Parent, source_digest
+from secateur.studies.networks import Networks
 from secateur.studies.options import bind, bind_fields, written
 from secateur.studies.recipe import Recipe, merge, set_path
 from secateur.training.loop import Settings
@@ -84,19 +85,20 @@ class _PruneTable:
     source: str = "end"
 
 
-def make_plan(recipe: Recipe, source: DatasetSource, threads: int = 1) -> Plan:
+def make_plan(recipe: Recipe, source: DatasetSource, networks: Networks, threads: int = 1) -> Plan:
     """The plan of a recipe. Every component is checked, and every default written out, before anything runs."""
-    cells = tuple(_Planner(recipe, source, threads).cells())
+    cells = tuple(_Planner(recipe, source, networks, threads).cells())
     return Plan(recipe, cells, Graph.of(node for cell in cells for node in (cell.evaluate, cell.train)))
 
 
 class _Planner:
     """Makes the nodes of one recipe; equal nodes come out equal, so nothing has to be remembered."""
 
-    def __init__(self, recipe: Recipe, source: DatasetSource, threads: int) -> None:
+    def __init__(self, recipe: Recipe, source: DatasetSource, networks: Networks, threads: int) -> None:
         self.recipe = recipe
         self.source = source
         self.threads = threads
+        self.networks = networks
         self.where = f"{recipe.name}.toml"
         self.arms: dict[str, Mapping[str, Any]] = dict(recipe.content.get("arms", {}))
 
@@ -306,6 +308,10 @@ class _Condition:
         if bound["source"] not in ("end", "best"):
             raise UnknownName("value", bound["source"], ("end", "best"), f"{where}.source")
         score = self._component(scores, bound["score"], "prune.score")
+        try:
+            self.planner.networks.check_selectors(self.model, self.dataset.shape, self.dataset.digest, bound["prunable"], bound["rates"])
+        except InputError as error:
+            raise RecipeError(f"{where}: {error}") from None
         return Pruning(
             score=score,
             scope=self._component(scopes, bound["scope"], "prune.scope"),

@@ -117,8 +117,10 @@ class Study:
         """How it was done, as plain data: what the method section of a report is written from."""
         prints = {canonical_json(stored.facts["fingerprint"]) for stored in self._stored() if "fingerprint" in stored.facts}
         versions = [json.loads(text) for text in sorted(prints)]
+        arms = self.record["method"]["arms"]
         return {
             **self.record["method"],
+            "arms": {arm: arms[arm] for arm in self.arms if arm in arms},
             "versions": versions[0] if versions else {},
             "fingerprints": versions,
             "fingerprints_mixed": len(versions) > 1,

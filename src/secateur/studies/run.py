@@ -17,6 +17,7 @@ from secateur.registry import executors, tasks
 from secateur.studies.datasets import DatasetSource
 from secateur.studies.execution import Listener, Outcome, execute, survey
 from secateur.studies.executors import available_cores
+from secateur.studies.networks import Networks
 from secateur.studies.options import bind
 from secateur.studies.planning import Plan, make_plan
 from secateur.studies.recipe import Recipe, import_plugins, load_recipe
@@ -32,6 +33,7 @@ class Prepared:
     store: Store
     study: Study
     source: DatasetSource
+    networks: Networks
     data_dir: str | None
     threads: int
 
@@ -89,10 +91,11 @@ def prepare(
     loaded = load_recipe(recipe, preset, settings, replicates)
     import_plugins(loaded.content.get("plugins", ()), Path(loaded.path))
     source = DatasetSource(Files.default(data_dir))
-    plan = make_plan(loaded, source, threads)
+    networks = Networks()
+    plan = make_plan(loaded, source, networks, threads)
     place = Store(Path(store))
     record = record_of(plan, _metric(loaded, plan, source), _method(plan, source, threads), datetime.now(UTC).isoformat(timespec="seconds"))
-    return Prepared(plan, place, Study(place, record), source, None if data_dir is None else str(data_dir), threads)
+    return Prepared(plan, place, Study(place, record), source, networks, None if data_dir is None else str(data_dir), threads)
 
 
 def perform(prepared: Prepared, executor: str = "local", jobs: int | None = None, listen: Listener = lambda event: None) -> Outcome:

@@ -46,14 +46,14 @@ class KeepPruned:
         self._check(run)
         pairs = [(p.grad, kept) for p, kept in zip(self._parameters, self._kept, strict=True) if p.grad is not None]
         if pairs:
-            torch._foreach_mul_([gradient for gradient, _ in pairs], [kept for _, kept in pairs])  # type: ignore[arg-type]
+            torch._foreach_mul_([gradient for gradient, _ in pairs], [kept for _, kept in pairs])
 
     @torch.no_grad()
     def mask_weights(self, run: Run) -> None:
         """At `updated`: zero the pruned weights again."""
         self._check(run)
         if self._parameters:
-            torch._foreach_mul_(self._parameters, self._kept)  # type: ignore[arg-type]
+            torch._foreach_mul_(self._parameters, self._kept)
 
     def _check(self, run: Run) -> None:
         if self._mask is not run.mask:
