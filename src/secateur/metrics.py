@@ -107,7 +107,7 @@ def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str], *, lowerca
         from sacrebleu.metrics.bleu import BLEU
     except ImportError as missing:
         raise InputError("BLEU needs sacrebleu: pip install 'secateur[translation]'") from missing
-    metric = BLEU(lowercase=lowercase, tokenize=tokenizer)
+    metric = BLEU(lowercase=lowercase, tokenize=tokenizer, force=True)  # `force`: no warning on a tokenised-looking text
     score = metric.corpus_score(list(hypotheses), [list(references)])
     return Bleu(float(score.score), str(metric.get_signature()))
 

@@ -14,8 +14,8 @@ from secateur.models.embeddings import word_table
 from secateur.models.initialisers import initialised, start_from_vectors
 from secateur.registry import models
 
-State: TypeAlias = tuple[tuple[Tensor, Tensor], ...]
-"""(hidden, cell) of each layer, each (1, batch, hidden)."""
+State: TypeAlias = tuple[Tensor, ...]
+"""The hidden and the cell state of the first layer, of the second …: each (1, batch, hidden)."""
 
 _NEVER = -1e4
 """A logit whose probability is exactly zero in float32 and float64, and which stays finite."""
@@ -48,10 +48,10 @@ class LanguageModel(nn.Module):
     def carry(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State]:
         """(logits, the state after the last token), starting from `state`, or from zeros where it is None."""
         x = self.embedding(tokens)
-        after = []
+        after: list[Tensor] = []
         for depth, layer in enumerate(self.layers):
-            x, last = layer(self.dropout(x), None if state is None else state[depth])
-            after.append(last)
+            x, last = layer(self.dropout(x), None if state is None else (state[2 * depth], state[2 * depth + 1]))
+            after += last
         logits = self.output(self.dropout(x))
         if self.tied:
             logits[..., PADDING] = _NEVER

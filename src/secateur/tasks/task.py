@@ -27,12 +27,16 @@ class Metric:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics over one split, and what was predicted where the task can say: class numbers or a (n, topics) bool tensor."""
+    """Metrics over one split, and what was predicted where the task can say: class numbers or a (n, topics) bool tensor.
+
+    `notes` say how a metric was computed where its name does not (BLEU's signature).
+    """
 
     metrics: Mapping[str, float]
     predictions: Tensor | None = None
     targets: Tensor | None = None
     samples: tuple[Mapping[str, Any], ...] = field(default=())
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 class Task(Protocol):
