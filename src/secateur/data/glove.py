@@ -152,8 +152,9 @@ def _look_up(entries: Iterable[tuple[str, Array]], words: Sequence[str], dimensi
             lowered.setdefault(lower, []).append(number)
     rows, known, own = np.zeros((len(words), dimension), np.float32), np.zeros(len(words), bool), np.zeros(len(words), bool)
     for word, vector in entries:
-        if (number := place.get(word)) is not None and not own[number]:
-            rows[number], known[number], own[number] = vector, True, True
+        at = place.get(word)
+        if at is not None and not own[at]:
+            rows[at], known[at], own[at] = vector, True, True
         for capitalised in lowered.get(word, ()):
             if not known[capitalised]:
                 rows[capitalised], known[capitalised] = vector, True

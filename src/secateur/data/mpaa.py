@@ -27,27 +27,9 @@ from secateur.errors import DataError, InputError
 from secateur.registry import datasets
 
 CLASSES = ("G", "PG", "PG-13", "R")
-OTHER_RATINGS = frozenset(
-    [
-        "N/A",
-        "NOT RATED",
-        "UNRATED",
-        "APPROVED",
-        "PASSED",
-        "NC-17",
-        "GP",
-        "M",
-        "M/PG",
-        "X",
-        "TV-Y",
-        "TV-Y7",
-        "TV-Y7-FV",
-        "TV-G",
-        "TV-PG",
-        "TV-14",
-        "TV-MA",
-    ],
-)
+_UNUSED_RATINGS = ("N/A", "NOT RATED", "UNRATED", "APPROVED", "PASSED", "NC-17", "GP", "M", "M/PG", "X")
+_TELEVISION_RATINGS = ("TV-Y", "TV-Y7", "TV-Y7-FV", "TV-G", "TV-PG", "TV-14", "TV-MA")
+OTHER_RATINGS = frozenset((*_UNUSED_RATINGS, *_TELEVISION_RATINGS))
 MISSING = "N/A"
 _SOURCE = "https://raw.githubusercontent.com/HaveANiceDay33/NLPTesting/master/Data"
 
