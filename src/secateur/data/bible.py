@@ -87,7 +87,7 @@ def _parse(found: Sequence[Found]) -> LabelledTexts:
 
 
 def _source() -> TextSource:
-    return TextSource("bible", 1, lambda files: [files.find(WORLD_ENGLISH)], _parse, "World English Bible, eight sections", {})
+    return TextSource("bible", 1, lambda files: [files.find(WORLD_ENGLISH)], _parse, "World English Bible, eight sections")
 
 
 TEXT_SOURCES["bible"] = _source

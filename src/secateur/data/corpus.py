@@ -87,13 +87,16 @@ def chosen_words(counts: Mapping[str, int], vocabulary: int | None, min_count: i
     return kept[:vocabulary]
 
 
-def vocabulary_of(corpus: Corpus, rows: Array, vocabulary: int | None, min_count: int) -> tuple[list[str], Array]:
-    """(words by falling count, new ids (words of the corpus,) int32): `chosen_words` of the texts where `rows` is True."""
+def vocabulary_of(corpus: Corpus, rows: Array, vocabulary: int | None, min_count: int, specials: int = SPECIALS) -> tuple[list[str], Array]:
+    """(words by falling count, new ids (words of the corpus,) int32): `chosen_words` of the texts where `rows` is True.
+
+    The first word has the id `specials`.
+    """
     counts = corpus.counts(rows)
     order = np.argsort(-counts, kind="stable")  # the words are in alphabetical order, so a stable sort breaks ties by it
     order = order[counts[order] >= max(min_count, 1)][:vocabulary]
     new_ids = np.full(len(corpus.words), UNKNOWN, np.int32)
-    new_ids[order] = np.arange(SPECIALS, SPECIALS + len(order), dtype=np.int32)
+    new_ids[order] = np.arange(specials, specials + len(order), dtype=np.int32)
     return [corpus.words[place] for place in order.tolist()], new_ids
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,19 @@ class Files:
         """The file, verified; fetched first where it is nowhere. `DataError` when it is missing, truncated or altered."""
         found = self.look(raw)
         return found if found is not None else self.download(raw)
+
+    def find_all(self, *forms: Sequence[RawFile]) -> list[Found]:
+        """The files of the first of these forms that is whole on this machine; else of the first that can be fetched.
+
+        `DataError` for a file that is altered, and for the missing one where some but not all files of a form are here.
+        """
+        for form in forms:
+            here = [self.path(raw) is not None for raw in form]
+            if all(here):
+                return [self.find(raw) for raw in form]
+        some = next((form for form in forms if any(self.path(raw) is not None for raw in form)), None)
+        fetchable = (form for form in forms if all(raw.sources or self.path(raw) is not None for raw in form))
+        return [self.find(raw) for raw in some or next(fetchable, forms[0])]
 
     def look(self, raw: RawFile) -> Found | None:
         """The file, verified, where it is on this machine; None where it is not."""

@@ -32,13 +32,19 @@ def shuffled_ranks(hashes: Array, seed: int, purpose: str) -> Array:
 
 
 def held_out(ranks: Array, classes: Array, fraction: float) -> Array:
-    """(n,) bool: of each class of n_c examples the floor(fraction * n_c + 0.5) of lowest rank; ties break by position."""
+    """(n,) bool: floor(fraction * n + 0.5) examples, shared among the classes by largest remainders; of each those of lowest rank.
+
+    Ties break by position.
+    """
     chosen = np.zeros(len(ranks), bool)
     order = np.lexsort((ranks, classes))
-    sorted_classes = classes[order]
-    starts = np.flatnonzero(np.r_[True, sorted_classes[1:] != sorted_classes[:-1]]) if len(order) else np.zeros(0, np.int64)
-    for start, end in zip(starts, np.r_[starts[1:], len(order)], strict=True):
-        chosen[order[start : start + int(np.floor(fraction * (end - start) + 0.5))]] = True
+    names, starts, sizes = np.unique(classes[order], return_index=True, return_counts=True)
+    shares = sizes * fraction
+    counts = np.floor(shares).astype(np.int64)
+    missing = int(np.floor(fraction * len(ranks) + 0.5)) - int(counts.sum())
+    counts[np.argsort(-(shares - counts), kind="stable")[: max(0, missing)]] += 1
+    for start, count in zip(starts[: len(names)], counts, strict=True):
+        chosen[order[start : start + count]] = True
     return chosen
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from secateur.canonical import digest
 from secateur.data.corpus import SPECIALS, Corpus, chosen_words, corpus_arrays, corpus_of, new_ids, vocabulary_of
 from secateur.data.dataset import Dataset, DataShape, Note
 from secateur.data.files import Files
+from secateur.data.glove import word_vectors
 from secateur.data.parsed import Array, Parsed, parsed_once
 from secateur.data.partition import TEST, TRAIN, VALID, first_of_each, partition, repeats_across, shuffled_ranks
 from secateur.data.raw import Found
@@ -73,7 +74,7 @@ class TextSource:
     """A labelled-text data set: `find` its raw files, `parse` them. `version` changes whenever `parse` does.
 
     `variant` is whatever else decides what `parse` returns. `label` is what the data are called in reports, where the raw
-    files do not say.
+    files do not say. Examples of equal text go to the same split, unless `by_row`.
     """
 
     name: str
@@ -81,7 +82,8 @@ class TextSource:
     find: Callable[[Files], Sequence[Found]]
     parse: Callable[[Sequence[Found]], LabelledTexts]
     label: str
-    variant: Mapping[str, Any]
+    variant: Mapping[str, Any] = field(default_factory=dict)
+    by_row: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,10 @@ def labelled(files: Files, source: TextSource, options: TextOptions) -> Labelled
     parsed = parsed_once(files.places, source.name, source.version, made_of, parse)
     corpus, labels = corpus_of(parsed), parsed.arrays["labels"]
     strata = labels if labels.ndim == 1 else np.zeros(len(corpus), np.int64)
-    ranks = shuffled_ranks(corpus.hashes, options.split_seed, f"split/{source.name}")
+    examples = np.arange(len(corpus), dtype=np.uint64) if source.by_row else corpus.hashes
+    ranks = shuffled_ranks(examples, options.split_seed, f"split/{source.name}")
     parts = partition(parsed.arrays["parts"], ranks, strata, options.validation, options.test)
-    kept = first_of_each(parts, shuffled_ranks(corpus.hashes, options.split_seed, f"limit/{source.name}"), options.limit)
+    kept = first_of_each(parts, shuffled_ranks(examples, options.split_seed, f"limit/{source.name}"), options.limit)
     label = next((one.label for one in found if one.label), source.label)
     notes = tuple(Note(what, count) for what, count in parsed.facts["notes"])
     version = {"parser": source.name, "version": source.version}
@@ -147,14 +150,19 @@ def text_classification(files: Files, source: TextSource, options: TextOptions) 
         ids = new_ids(data.corpus, words)
     else:
         words, ids = vocabulary_of(data.corpus, training, options.vocabulary, options.min_count)
-    vectors, vector_notes, vector_digest = _vectors(files, words, options)
+    vectors = word_vectors(files, words, options.dimension) if options.vectors == "glove" else None
     splits = {}
     for name, part in SPLITS.items():
         rows = data.rows(part)
         tokens, offsets = data.corpus.rows(rows, ids, options.max_tokens)
         width = options.max_tokens if options.padding == "fixed" else None
         splits[name] = TextSplit(tokens, offsets, _targets(data.labels[rows]), width)
-    made_of = {"data": data.made_of, "others": [other.made_of for other in others], "vectors": vector_digest, "options": asdict(options)}
+    made_of = {
+        "data": data.made_of,
+        "others": [other.made_of for other in others],
+        "vectors": vectors.made_of if vectors else None,
+        "options": asdict(options),
+    }
     return Dataset(
         name=source.name,
         label=_label(data.label, splits, options),
@@ -163,12 +171,12 @@ def text_classification(files: Files, source: TextSource, options: TextOptions) 
             outputs=len(data.classes),
             vocabulary=SPECIALS + len(words),
             length=options.max_tokens if options.padding == "fixed" else None,
-            vectors=vectors,
+            vectors=vectors.rows if vectors else None,
         ),
         digest=digest(made_of),
         outputs=data.classes,
         words=("<pad>", "<unk>", *words),
-        notes=(*data.notes, *_counted(data, options), *vector_notes),
+        notes=(*data.notes, *_counted(data, options), *(vectors.notes if vectors else ())),
         source={"tokens": options.tokens, "lower": options.lower, "max_tokens": options.max_tokens},
     )
 
@@ -185,12 +193,6 @@ def _joint_counts(datasets: Sequence[Labelled]) -> dict[str, int]:
         for word, count in zip(data.corpus.words, data.corpus.counts(data.rows(TRAIN)).tolist(), strict=True):
             counts[word] = counts.get(word, 0) + count
     return counts
-
-
-def _vectors(files: Files, words: Sequence[str], options: TextOptions) -> tuple[Tensor | None, tuple[Note, ...], str | None]:
-    if options.vectors == "none":
-        return None, (), None
-    raise InputError("vectors = 'glove' is not known here")
 
 
 def _targets(labels: Array) -> Tensor:
