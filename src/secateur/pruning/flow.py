@@ -1,0 +1,186 @@
+"""The linearisation of a network that SynFlow measures: what each nonlinear piece is replaced by.
+
+Tanaka et al. (2020) define R = 1^T |W_L| … |W_1| 1 for networks whose activations pass positive numbers on. Here every weight enters by
+its magnitude, in double precision, and:
+
+- activations (tanh, sigmoid, GELU, softmax, …) pass their input on, as ReLU does with what is positive; dropout is off;
+- normalisation scales by its |gamma|, without statistics;
+- a **product of flows becomes their sum**, so that each factor takes part and R stays linear in each layer: attention adds the query to the
+  means over positions of keys and values; a recurrent layer adds its gates; a gated linear unit adds its halves;
+- a **recurrent layer** runs one step back: with S the sum of gates, h = S(W x) + S(U S(W x)) at every position, whatever the length;
+- an **embedding** gives ones; where it is scored itself, every position gets the mean of all its rows: each word is there alike;
+- a bias takes part (as |b|) only where it is scored itself; masked positions carry nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
+from torch.overrides import TorchFunctionMode
+
+from secateur.errors import PruningError
+from secateur.linear_maps import linear_maps
+
+
+@contextmanager
+def linearised(model: nn.Module, scored: Mapping[str, Tensor]) -> Iterator[None]:
+    """Within it, calls of `model` follow the linearisation. `scored`: the tensors, by name, that embeddings are scored by."""
+    replaced: list[tuple[nn.Module, Any]] = []
+    modules = dict(model.named_modules())
+    try:
+        for name, kind in {entry.module: entry.kind for entry in linear_maps(model)}.items():
+            make = {"recurrent": _recurrent_flow, "attention": _attention_flow}.get(kind)
+            if make is not None:
+                module = modules[name]
+                replaced.append((module, module.__dict__.get("forward")))
+                object.__setattr__(module, "forward", make(module))
+        with _LinearFunctions(scored):
+            yield
+    finally:
+        for module, forward in replaced:
+            if forward is None:
+                del module.__dict__["forward"]
+            else:
+                object.__setattr__(module, "forward", forward)
+
+
+def _recurrent_flow(module: Any) -> Callable[..., Any]:
+    if not hasattr(module, "all_weights"):
+        raise PruningError(f"score 'synflow' has no linearisation of {type(module).__name__}: exclude its parameters with '!' in prunable")
+
+    def forward(inputs: Tensor | PackedSequence, state: Any = None) -> Any:
+        x = inputs.data if isinstance(inputs, PackedSequence) else inputs
+        last, cells = [], []
+        for level in range(module.num_layers):
+            outputs = []
+            for way in ("", "_reverse")[: 2 if module.bidirectional else 1]:
+                weight: dict[str, Any] = {
+                    part: getattr(module, f"{part}_l{level}{way}", None)
+                    for part in ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh")
+                }
+                seen = _summed(F.linear(x, weight["weight_ih"], weight["bias_ih"]), module.hidden_size)
+                back = seen if weight["weight_hr"] is None else F.linear(seen, weight["weight_hr"])
+                cell = seen + _summed(F.linear(back, weight["weight_hh"], weight["bias_hh"]), module.hidden_size)
+                outputs.append(cell if weight["weight_hr"] is None else F.linear(cell, weight["weight_hr"]))
+                cells.append(_at_the_end(cell, inputs, module))
+                last.append(_at_the_end(outputs[-1], inputs, module))
+            x = torch.cat(outputs, -1)
+        hidden, cell_state = torch.stack(last), torch.stack(cells)
+        whole = inputs._replace(data=x) if isinstance(inputs, PackedSequence) else x
+        return whole, (hidden, cell_state) if module.mode == "LSTM" else hidden
+
+    return forward
+
+
+def _summed(gates: Tensor, size: int) -> Tensor:
+    """(…, gates * size) -> (…, size): the sum of the gates."""
+    return gates.reshape(*gates.shape[:-1], -1, size).sum(-2)
+
+
+def _at_the_end(sequence: Tensor, inputs: Tensor | PackedSequence, module: Any) -> Tensor:
+    """One position of each sequence: all positions carry the same kind of flow."""
+    if isinstance(inputs, PackedSequence):
+        return sequence[: int(inputs.batch_sizes[0])]
+    if sequence.dim() == 2:
+        return sequence[-1]
+    return sequence[:, -1] if module.batch_first else sequence[-1]
+
+
+def _attention_flow(module: Any) -> Callable[..., Any]:
+    if not hasattr(module, "out_proj"):
+        raise PruningError(f"score 'synflow' has no linearisation of {type(module).__name__}: exclude its parameters with '!' in prunable")
+
+    def forward(query: Tensor, key: Tensor, value: Tensor, *unused: Any, **more: Any) -> tuple[Tensor, None]:
+        if module.in_proj_weight is not None:
+            weights = module.in_proj_weight.chunk(3)
+        else:
+            weights = (module.q_proj_weight, module.k_proj_weight, module.v_proj_weight)
+        biases = module.in_proj_bias.chunk(3) if module.in_proj_bias is not None else (None, None, None)
+        q, k, v = (F.linear(x, weight, bias) for x, weight, bias in zip((query, key, value), weights, biases, strict=True))
+        positions = 1 if module.batch_first and q.dim() == 3 else 0
+        context = q + k.mean(positions, keepdim=True) + v.mean(positions, keepdim=True)
+        return F.linear(context, module.out_proj.weight, module.out_proj.bias), None
+
+    return forward
+
+
+def _passed_on(x: Tensor, *unused: Any, **more: Any) -> Tensor:
+    return x
+
+
+def _scaled_last(x: Tensor, shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, *unused: Any, **more: Any) -> Tensor:
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
+
+
+def _scaled_channels(x: Tensor, *arguments: Any, weight: Tensor | None = None, bias: Tensor | None = None, **more: Any) -> Tensor:
+    along = (1, -1, *(1,) * (x.dim() - 2))
+    x = x if weight is None else x * weight.view(along)
+    return x if bias is None else x + bias.view(along)
+
+
+def _batch_norm(
+    x: Tensor, mean: Any = None, var: Any = None, weight: Tensor | None = None, bias: Tensor | None = None, *unused: Any, **more: Any
+) -> Tensor:
+    return _scaled_channels(x, weight=weight, bias=bias)
+
+
+def _group_norm(x: Tensor, groups: int, weight: Tensor | None = None, bias: Tensor | None = None, *unused: Any, **more: Any) -> Tensor:
+    return _scaled_channels(x, weight=weight, bias=bias)
+
+
+def _attended(query: Tensor, key: Tensor, value: Tensor, *unused: Any, **more: Any) -> Tensor:
+    return query + key.mean(-2, keepdim=True) + value.mean(-2, keepdim=True)
+
+
+def _halves(x: Tensor, dim: int = -1) -> Tensor:
+    first, second = x.chunk(2, dim)
+    return first + second
+
+
+def _unmasked(x: Tensor, mask: Tensor, *unused: Any, **more: Any) -> Tensor:
+    return x * ~mask
+
+
+_ACTIVATIONS = [
+    *("tanh", "sigmoid", "gelu", "silu", "elu", "selu", "celu", "leaky_relu", "softplus", "mish", "hardtanh", "hardswish", "hardsigmoid"),
+    *("relu6", "logsigmoid", "softsign", "softmax", "log_softmax", "prelu", "dropout", "dropout1d", "dropout2d", "dropout3d"),
+    *("alpha_dropout", "feature_dropout", "feature_alpha_dropout"),
+]
+
+_REPLACED: dict[Any, Callable[..., Tensor]] = {
+    **{getattr(room, name): _passed_on for room in (torch, Tensor, F) for name in _ACTIVATIONS if hasattr(room, name)},
+    **{getattr(room, name): _unmasked for room in (torch, Tensor) for name in ("masked_fill", "masked_fill_") if hasattr(room, name)},
+    F.layer_norm: _scaled_last, torch.layer_norm: _scaled_last, F.rms_norm: _scaled_last,
+    F.batch_norm: _batch_norm, torch.batch_norm: _batch_norm, F.instance_norm: _batch_norm, F.group_norm: _group_norm,
+    F.scaled_dot_product_attention: _attended, F.glu: _halves,
+}  # fmt: skip
+
+
+class _LinearFunctions(TorchFunctionMode):
+    """Replaces the functions that a forward pass calls."""
+
+    def __init__(self, scored: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self._scored = {id(tensor) for tensor in scored.values()}
+
+    def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        if function is F.embedding or function is torch.embedding:
+            table, tokens = (args[1], args[0]) if function is F.embedding else (args[0], args[1])
+            return self._looked_up(table, tokens.shape)
+        if function is F.embedding_bag:
+            tokens, table, offsets = args[0], args[1], args[2] if len(args) > 2 else kwargs.get("offsets")
+            return self._looked_up(table, tokens.shape[:1] if offsets is None else offsets.shape)
+        replacement = _REPLACED.get(function)
+        return replacement(*args, **kwargs) if replacement is not None else function(*args, **kwargs)
+
+    def _looked_up(self, table: Tensor, shape: tuple[int, ...]) -> Tensor:
+        row = table.mean(0) if id(table) in self._scored else torch.ones_like(table[0])
+        return row.expand(*shape, -1)

@@ -1,0 +1,169 @@
+"""Scores from gradients of the loss: |g|, Taylor, SNIP, GraSP.
+
+Batches are scored in eval mode (no dropout; running statistics in batch normalisation), and the model's modes, weights, gradients
+and `requires_grad` are as before afterwards. The loss is that of each batch; batches count alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from secateur.errors import PruningError
+from secateur.masks import Mask, parameters_of
+from secateur.pruning.scores import Batches, Loss, Scores
+from secateur.registry import scores
+
+
+@contextmanager
+def evaluated(model: nn.Module, mask: Mask) -> Iterator[dict[str, nn.Parameter]]:
+    """The mask's parameters, with gradients on and the model in eval mode; both are restored.
+
+    Kernels that lack a second derivative (fused attention), or a first one in eval mode (cuDNN's recurrent layers), are not used.
+    """
+    parameters = parameters_of(model, mask)
+    modes = [(module, module.training) for module in model.modules()]
+    required = {name: parameter.requires_grad for name, parameter in parameters.items()}
+    with ExitStack() as stack:
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        try:
+            model.eval()
+            for parameter in parameters.values():
+                parameter.requires_grad_(True)
+            yield parameters
+        finally:
+            for module, training in modes:
+                module.training = training
+            for name, parameter in parameters.items():
+                parameter.requires_grad_(required[name])
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters are."""
+    return next(model.parameters()).device
+
+
+def placed(value: Any, device: torch.device) -> Any:
+    """A tensor, or a tuple of them, on `device`."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, tuple | list):
+        return tuple(placed(part, device) for part in value)
+    return value
+
+
+def outputs_of(model: nn.Module, inputs: Any) -> Any:
+    """model(inputs), or model(*inputs) for a tuple."""
+    inputs = placed(inputs, device_of(model))
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+
+def batch_losses(model: nn.Module, batches: Batches | None, loss: Loss | None, score: str, temperature: float = 1.0) -> Iterator[Tensor]:
+    """The loss of each batch, its graph alive until the next is asked for; outputs are divided by `temperature`."""
+    if batches is None or loss is None:
+        raise PruningError(f"score {score!r} needs batches and a loss")
+    any_ = False
+    for inputs, targets in batches:
+        any_ = True
+        outputs = outputs_of(model, inputs)
+        if temperature != 1.0:
+            if not isinstance(outputs, Tensor):
+                raise PruningError(f"score {score!r}: outputs can be divided by a temperature only where the model returns one tensor")
+            outputs = outputs / temperature
+        yield loss(outputs, placed(targets, device_of(model)))
+    if not any_:
+        raise PruningError(f"score {score!r} needs at least one batch; there is none")
+
+
+def gradients_of(value: Tensor, parameters: Sequence[nn.Parameter], create_graph: bool = False) -> list[Tensor]:
+    """Dense gradients of a scalar, one a parameter; zeros where it does not depend on one."""
+    if not value.requires_grad:
+        return [torch.zeros_like(parameter) for parameter in parameters]
+    gradients = torch.autograd.grad(value, parameters, create_graph=create_graph, allow_unused=True)
+    return [
+        torch.zeros_like(parameter) if gradient is None else gradient.to_dense() if gradient.is_sparse else gradient
+        for parameter, gradient in zip(parameters, gradients, strict=True)
+    ]
+
+
+def summed_gradients(
+    model: nn.Module, parameters: dict[str, nn.Parameter], batches: Batches | None, loss: Loss | None, score: str
+) -> list[Tensor]:
+    """The gradient of the sum of the batches' losses."""
+    total = [torch.zeros_like(parameter) for parameter in parameters.values()]
+    for value in batch_losses(model, batches, loss, score):
+        torch._foreach_add_(total, gradients_of(value, list(parameters.values())))
+    return total
+
+
+@scores.register("gradient", needs_batches=True, needs_loss=True, signed=False)
+def gradient(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | None, generator: torch.Generator | None) -> Scores:
+    """|dL/dw|, of the loss summed over batches."""
+    with evaluated(model, mask) as parameters:
+        total = summed_gradients(model, parameters, batches, loss, "gradient")
+        return {name: value.abs() for name, value in zip(parameters, total, strict=True)}
+
+
+@scores.register("snip", needs_batches=True, needs_loss=True, signed=False)
+def snip(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | None, generator: torch.Generator | None) -> Scores:
+    """SNIP (Lee et al. 2018): |w * dL/dw|; gradients are summed over batches before the absolute value."""
+    with evaluated(model, mask) as parameters:
+        total = summed_gradients(model, parameters, batches, loss, "snip")
+        return {name: (value * parameters[name].detach()).abs() for name, value in zip(parameters, total, strict=True)}
+
+
+@scores.register("taylor", needs_batches=True, needs_loss=True, signed=False)
+def taylor(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | None, generator: torch.Generator | None) -> Scores:
+    """First-order Taylor (Molchanov et al. 2017): |w * dL/dw| of each batch, summed over batches after the absolute value."""
+    with evaluated(model, mask) as parameters:
+        weights = list(parameters.values())
+        total = [torch.zeros_like(weight) for weight in weights]
+        for value in batch_losses(model, batches, loss, "taylor"):
+            changes = [part.mul_(weight.detach()).abs_() for part, weight in zip(gradients_of(value, weights), weights, strict=True)]
+            torch._foreach_add_(total, changes)
+        return dict(zip(parameters, total, strict=True))
+
+
+@scores.register("grasp", needs_batches=True, needs_loss=True, signed=True)
+def grasp(
+    model: nn.Module,
+    mask: Mask,
+    batches: Batches | None,
+    loss: Loss | None,
+    generator: torch.Generator | None,
+    *,
+    temperature: float = 200.0,
+    divided: Literal["loss", "outputs"] = "loss",
+) -> Scores:
+    """GraSP (Wang et al. 2020): w * H g, the change of gradient flow; the paper removes the largest -w * H g. Signed.
+
+    g and H are of the loss summed over batches. `temperature` divides the loss, which leaves the ranking alone, or the network's outputs
+    (the authors' code), which flattens the softmax. Each batch is passed forward twice.
+    """
+    if temperature <= 0:
+        raise PruningError(f"score 'grasp': temperature = {temperature} is not positive")
+    of_loss, of_outputs = (temperature, 1.0) if divided == "loss" else (1.0, temperature)
+    with evaluated(model, mask) as parameters:
+        weights = list(parameters.values())
+        first = [torch.zeros_like(weight) for weight in weights]
+        batches = _kept_for_a_second_pass(batches)
+        for value in batch_losses(model, batches, loss, "grasp", of_outputs):
+            torch._foreach_add_(first, gradients_of(value / of_loss, weights))
+        product = [torch.zeros_like(weight) for weight in weights]
+        for value in batch_losses(model, batches, loss, "grasp", of_outputs):
+            gradients = gradients_of(value / of_loss, weights, create_graph=True)
+            flow = torch.stack([(part * fixed).sum() for part, fixed in zip(gradients, first, strict=True)]).sum()
+            torch._foreach_add_(product, gradients_of(flow, weights))
+        return {name: weight.detach() * value for (name, weight), value in zip(parameters.items(), product, strict=True)}
+
+
+def _kept_for_a_second_pass(batches: Batches | None) -> Batches | None:
+    """An iterator gives its batches once; anything else can be walked through again."""
+    return list(batches) if batches is not None and iter(batches) is batches else batches
