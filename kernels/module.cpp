@@ -1,8 +1,140 @@
 // Python's face of the sparse kernels.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
+
+#include <limits>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "linear.h"
+#include "parallel.h"
+#include "pattern.h"
+#include "primitives.h"
+#include "tensor_view.h"
 
 namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace secateur {
+namespace {
+
+using Indices = nb::ndarray<const std::int64_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+std::unique_ptr<Pattern> make_pattern(std::int64_t rows, std::int64_t columns, Indices row_starts, Indices column_of) {
+    if (std::int64_t(row_starts.shape(0)) != rows + 1) throw std::invalid_argument("row_starts must hold rows + 1 numbers");
+    std::vector<std::uint32_t> starts(row_starts.shape(0));
+    for (std::size_t i = 0; i < starts.size(); ++i) {
+        const std::int64_t start = row_starts.data()[i];
+        if (start < 0 || start > std::int64_t(column_of.shape(0)) || start >= std::numeric_limits<std::uint32_t>::max())
+            throw std::invalid_argument("row_starts must lie between 0 and the number of survivors, below 2**32 - 1");
+        starts[i] = std::uint32_t(start);
+    }
+    if (std::size_t(starts.back()) != column_of.shape(0)) throw std::invalid_argument("row_starts must end with the number of survivors");
+    return std::make_unique<Pattern>(rows, columns, std::move(starts), column_of.data());
+}
+
+int checked_threads(int threads) {
+    if (threads < 1 || threads > 1024) throw std::invalid_argument("threads must lie between 1 and 1024");
+    return threads;
+}
+
+template <class T>
+void forward_of(const Pattern& pattern, Number number, nb::handle values, nb::handle bias, nb::handle x, nb::handle y, nb::handle packed,
+                bool feature_major, bool relu, int threads) {
+    const std::int64_t batch = length_of(x, "x", 2, feature_major ? 1 : 0);
+    const auto shape = [&](std::int64_t features) {
+        return feature_major ? std::pair{features, batch} : std::pair{batch, features};
+    };
+    const auto [x0, x1] = shape(pattern.columns());
+    const auto [y0, y1] = shape(pattern.rows());
+    LinearForward<T> layer{};
+    layer.pattern = &pattern;
+    layer.values = static_cast<const T*>(memory_of(values, "values", number, {pattern.survivors()}));
+    layer.bias = static_cast<const T*>(memory_or_null(bias, "bias", number, {pattern.rows()}));
+    layer.x = static_cast<const T*>(memory_of(x, "x", number, {x0, x1}));
+    layer.y = static_cast<T*>(memory_of(y, "y", number, {y0, y1}));
+    if (feature_major && !packed.is_none()) throw std::invalid_argument("feature-major inputs are not packed");
+    layer.packed = static_cast<T*>(memory_or_null(packed, "packed", number, {packed.is_none() ? 0 : packed_size<T>(pattern, batch)}));
+    layer.feature_major = feature_major;
+    layer.batch = batch;
+    layer.relu = relu;
+    layer.threads = checked_threads(threads);
+    const nb::gil_scoped_release released;
+    linear_forward(layer);
+}
+
+template <class T>
+void backward_of(const Pattern& pattern, Number number, nb::handle values, nb::handle packed, nb::handle dy, nb::handle y, nb::handle dx,
+                 nb::handle dvalues, nb::handle dbias, bool feature_major, int threads) {
+    const std::int64_t batch = length_of(dy, "dy", 2, feature_major ? 1 : 0);
+    const auto shape = [&](std::int64_t features) {
+        return feature_major ? std::pair{features, batch} : std::pair{batch, features};
+    };
+    const auto [x0, x1] = shape(pattern.columns());
+    const auto [y0, y1] = shape(pattern.rows());
+    LinearBackward<T> layer{};
+    layer.pattern = &pattern;
+    layer.values = static_cast<const T*>(memory_of(values, "values", number, {pattern.survivors()}));
+    layer.dy = static_cast<const T*>(memory_of(dy, "dy", number, {y0, y1}));
+    layer.y = static_cast<const T*>(memory_or_null(y, "y", number, {y0, y1}));
+    layer.dx = static_cast<T*>(memory_or_null(dx, "dx", number, {x0, x1}));
+    layer.dvalues = static_cast<T*>(memory_or_null(dvalues, "dvalues", number, {pattern.survivors()}));
+    layer.dbias = static_cast<T*>(memory_or_null(dbias, "dbias", number, {pattern.rows()}));
+    if (layer.dvalues || !packed.is_none())
+        layer.packed = static_cast<const T*>(feature_major ? memory_of(packed, "packed", number, {x0, x1})
+                                                           : memory_of(packed, "packed", number, {packed_size<T>(pattern, batch)}));
+    layer.feature_major = feature_major;
+    layer.batch = batch;
+    layer.threads = checked_threads(threads);
+    const nb::gil_scoped_release released;
+    linear_backward(layer);
+}
+
+}  // namespace
+}  // namespace secateur
 
 NB_MODULE(_kernels, module) {
-    module.doc() = "Sparse kernels of Secateur.";
+    using namespace secateur;
+    module.doc() = "Sparse kernels of Secateur. Tensors are checked here: a wrong shape, dtype, device or stride raises.";
+    nb::class_<Pattern>(module, "Pattern", "Which weights of a (rows, columns) matrix survive; immutable, safe to share between threads.")
+        .def(nb::new_(&make_pattern), "rows"_a, "columns"_a, "row_starts"_a, "column_of"_a)
+        .def_prop_ro("rows", &Pattern::rows)
+        .def_prop_ro("columns", &Pattern::columns)
+        .def_prop_ro("survivors", &Pattern::survivors)
+        .def_prop_ro("nbytes", &Pattern::bytes)
+        .def("packed_size",
+             [](const Pattern& pattern, std::int64_t batch, bool twofold) {
+                 if (batch < 0) throw std::invalid_argument("batch must not be negative");
+                 return twofold ? packed_size<double>(pattern, batch) : packed_size<float>(pattern, batch);
+             },
+             "batch"_a, "twofold"_a = false)
+        .def("linear_forward",
+             [](const Pattern& pattern, nb::handle values, nb::handle bias, nb::handle x, nb::handle y, nb::handle packed, bool feature_major,
+                bool relu, int threads) {
+                 const Number number = number_of(values, "values");
+                 (number == Number::single ? forward_of<float> : forward_of<double>)(pattern, number, values, bias, x, y, packed, feature_major,
+                                                                                    relu, threads);
+             },
+             "values"_a, "bias"_a.none(), "x"_a, "y"_a, "packed"_a.none(), "feature_major"_a, "relu"_a, "threads"_a)
+        .def("linear_backward",
+             [](const Pattern& pattern, nb::handle values, nb::handle packed, nb::handle dy, nb::handle y, nb::handle dx, nb::handle dvalues,
+                nb::handle dbias, bool feature_major, int threads) {
+                 const Number number = number_of(values, "values");
+                 (number == Number::single ? backward_of<float> : backward_of<double>)(pattern, number, values, packed, dy, y, dx, dvalues, dbias,
+                                                                                      feature_major, threads);
+             },
+             "values"_a, "packed"_a.none(), "dy"_a, "y"_a.none(), "dx"_a.none(), "dvalues"_a.none(), "dbias"_a.none(), "feature_major"_a,
+             "threads"_a);
+    module.def("instruction_set", &instruction_set, "The instruction set in use: avx512, avx2 or baseline (SECATEUR_ISA forces one).");
+    module.def("instruction_sets", [] {
+        int count = 0;
+        const char* const* names = instruction_sets(&count);
+        return std::vector<std::string>(names, names + count);
+    }, "The instruction sets that this processor can run, best first.");
+    module.def("thread_source", &thread_source, "Where the kernels' threads come from: 'openmp' (the process's own runtime) or 'pool'.");
 }

@@ -1,0 +1,149 @@
+// Between torch's layouts and the kernels' tiles: blocked transposes, zero padding, and the activation.
+#pragma once
+
+#include "primitives.h"
+#include "simd.h"
+
+namespace secateur::SECATEUR_ISA {
+
+template <class T, int W>
+SECATEUR_INLINE Vec<T, W> where_positive(Vec<T, W> value, Vec<T, W> condition) {
+    return condition > Vec<T, W>{} ? value : Vec<T, W>{};
+}
+
+// Block columns of W features for B examples from example `first` on; what lies past `count` is zero.
+template <class T, int W>
+SECATEUR_INLINE void pack_block(const Edge<T>& edge, std::int64_t feature, std::int64_t first) {
+    Vec<T, W> v[W];
+    for (int i = 0; i < W; ++i) {
+        if (first + i >= edge.count) {
+            v[i] = Vec<T, W>{};
+            continue;
+        }
+        const std::int64_t at = (first + i) * edge.ld + feature;
+        v[i] = load<W>(edge.outside + at);
+        if (edge.positive) v[i] = where_positive<T, W>(v[i], load<W>(edge.positive + at));
+    }
+    transpose<W, T>(v);
+    for (int i = 0; i < W; ++i) store<W>(edge.inside + (feature + i) * edge.ld_inside + first, v[i]);
+}
+
+template <class T, int W>
+SECATEUR_INLINE void unpack_block(const Edge<T>& edge, std::int64_t feature, std::int64_t first) {
+    Vec<T, W> v[W];
+    for (int i = 0; i < W; ++i) {
+        v[i] = load<W>(edge.inside + (feature + i) * edge.ld_inside + first);
+        if (edge.relu) v[i] = where_positive<T, W>(v[i], v[i]);
+    }
+    transpose<W, T>(v);
+    for (int i = 0; i < W && first + i < edge.count; ++i) store<W>(edge.outside + (first + i) * edge.ld + feature, v[i]);
+}
+
+template <class T, int W>
+void pack_examples(const Edge<T>& edge) {
+    std::int64_t feature = 0;
+    for (; feature + W <= edge.features; feature += W)
+        for (int first = 0; first < edge.tile; first += W) pack_block<T, W>(edge, feature, first);
+    for (; feature < edge.features; ++feature)
+        for (std::int64_t i = 0; i < edge.tile; ++i) {
+            const std::int64_t at = i * edge.ld + feature;
+            const bool kept = i < edge.count && (!edge.positive || edge.positive[at] > T(0));
+            edge.inside[feature * edge.ld_inside + i] = kept ? edge.outside[at] : T(0);
+        }
+}
+
+template <class T, int W>
+void unpack_examples(const Edge<T>& edge) {
+    std::int64_t feature = 0;
+    for (; feature + W <= edge.features; feature += W)
+        for (int first = 0; first < edge.count; first += W) unpack_block<T, W>(edge, feature, first);
+    for (; feature < edge.features; ++feature)
+        for (std::int64_t i = 0; i < edge.count; ++i) {
+            const T value = edge.inside[feature * edge.ld_inside + i];
+            edge.outside[i * edge.ld + feature] = edge.relu && !(value > T(0)) ? T(0) : value;
+        }
+}
+
+template <class T>
+void pack_features(const Edge<T>& edge) {
+    constexpr int W = widest<T>;
+    for (std::int64_t feature = 0; feature < edge.features; ++feature) {
+        const T* from = edge.outside + feature * edge.ld;
+        const T* positive = edge.positive ? edge.positive + feature * edge.ld : nullptr;
+        T* to = edge.inside + feature * edge.ld_inside;
+        std::int64_t i = 0;
+        for (; i + W <= edge.count; i += W) {
+            const Vec<T, W> v = load<W>(from + i);
+            store<W>(to + i, positive ? where_positive<T, W>(v, load<W>(positive + i)) : v);
+        }
+        for (; i < edge.count; ++i) to[i] = !positive || positive[i] > T(0) ? from[i] : T(0);
+        for (; i < edge.tile; ++i) to[i] = T(0);
+    }
+}
+
+template <class T>
+void unpack_features(const Edge<T>& edge) {
+    constexpr int W = widest<T>;
+    for (std::int64_t feature = 0; feature < edge.features; ++feature) {
+        const T* from = edge.inside + feature * edge.ld_inside;
+        T* to = edge.outside + feature * edge.ld;
+        std::int64_t i = 0;
+        for (; i + W <= edge.count; i += W) {
+            const Vec<T, W> v = load<W>(from + i);
+            store<W>(to + i, edge.relu ? where_positive<T, W>(v, v) : v);
+        }
+        for (; i < edge.count; ++i) to[i] = edge.relu && !(from[i] > T(0)) ? T(0) : from[i];
+    }
+}
+
+// The largest block that fits both a vector and the tile.
+template <class T, template <class, int> class Move>
+SECATEUR_INLINE void by_width(const Edge<T>& edge) {
+    constexpr int W = widest<T>;
+    if (edge.tile % W == 0) return Move<T, W>::run(edge);
+    if constexpr (W > 8)
+        if (edge.tile % 8 == 0) return Move<T, 8>::run(edge);
+    if constexpr (W > 4)
+        if (edge.tile % 4 == 0) return Move<T, 4>::run(edge);
+    Move<T, 2>::run(edge);
+}
+
+template <class T, int W>
+struct PackExamples {
+    static void run(const Edge<T>& edge) { pack_examples<T, W>(edge); }
+};
+template <class T, int W>
+struct UnpackExamples {
+    static void run(const Edge<T>& edge) { unpack_examples<T, W>(edge); }
+};
+
+template <class T>
+void pack(const Edge<T>& edge) {
+    edge.feature_major ? pack_features(edge) : by_width<T, PackExamples>(edge);
+}
+
+template <class T>
+void unpack(const Edge<T>& edge) {
+    edge.feature_major ? unpack_features(edge) : by_width<T, UnpackExamples>(edge);
+}
+
+template <class T>
+void row_sums(const T* rows, std::int64_t ld, std::int64_t features, std::int64_t count, bool add, T* sums) {
+    constexpr int W = widest<T>;
+    for (std::int64_t feature = 0; feature < features; ++feature) {
+        const T* row = rows + feature * ld;
+        Vec<T, W> v[2] = {};
+        std::int64_t i = 0;
+        for (; i + 2 * W <= count; i += 2 * W) {
+            v[0] += load<W>(row + i);
+            v[1] += load<W>(row + i + W);
+        }
+        v[0] += v[1];
+        T total = add ? sums[feature] : T(0);
+        for (int lane = 0; lane < W; ++lane) total += v[0][lane];
+        for (; i < count; ++i) total += row[i];
+        sums[feature] = total;
+    }
+}
+
+}  // namespace secateur::SECATEUR_ISA

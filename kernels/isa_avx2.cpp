@@ -1,0 +1,4 @@
+#define SECATEUR_ISA avx2
+#define SECATEUR_NAME "avx2"
+#define SECATEUR_VECTOR_BYTES 32
+#include "isa.inc"

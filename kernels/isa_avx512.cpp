@@ -1,0 +1,4 @@
+#define SECATEUR_ISA avx512
+#define SECATEUR_NAME "avx512"
+#define SECATEUR_VECTOR_BYTES 64
+#include "isa.inc"

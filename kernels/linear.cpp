@@ -1,0 +1,203 @@
+#include "linear.h"
+
+#include <algorithm>
+
+#include "parallel.h"
+#include "primitives.h"
+#include "scratch.h"
+#include "tiling.h"
+
+namespace secateur {
+namespace {
+
+// Activations as the kernels read them: tile t begins at `data + t * step`, its features `ld` apart.
+template <class T>
+struct Tiles {
+    T* data;
+    std::int64_t step, ld;
+};
+
+// Feature-major activations need no copy where whole tiles lie in them.
+bool usable_in_place(const Tiling& tiling, std::int64_t batch) {
+    return batch % tiling.tile == 0 && (tiling.tiles == 1 || !tiling.blocked);
+}
+
+template <class T>
+Tiles<T> in_place(T* data, const Tiling& tiling, std::int64_t batch) {
+    return {data, tiling.tile, batch};
+}
+
+template <class T>
+Tiles<T> packed_tiles(T* data, const Tiling& tiling, std::int64_t features) {
+    return {data, features * tiling.tile, tiling.tile};
+}
+
+template <class T>
+Edge<T> edge_of(const T* outside, bool feature_major, std::int64_t all_features, std::int64_t batch, const Tiling& tiling, std::int64_t tile,
+                std::int64_t first, std::int64_t last, T* inside, std::int64_t ld_inside) {
+    Edge<T> edge{};
+    const std::int64_t example = tile * tiling.tile;
+    edge.ld = feature_major ? batch : all_features;
+    edge.outside = const_cast<T*>(outside) + (feature_major ? first * batch + example : example * all_features + first);
+    edge.feature_major = feature_major;
+    edge.features = last - first;
+    edge.count = std::min<std::int64_t>(tiling.tile, batch - example);
+    edge.inside = inside;
+    edge.ld_inside = ld_inside;
+    edge.tile = tiling.tile;
+    return edge;
+}
+
+// This thread's share of packing `outside` (and masking it by `positive`) into `tiles`.
+template <class T>
+void pack_share(const Team& team, const T* outside, const T* positive, bool feature_major, std::int64_t features, std::int64_t batch,
+                const Tiling& tiling, const Tiles<T>& tiles) {
+    constexpr std::int64_t chunk = 64;
+    const std::int64_t chunks = (features + chunk - 1) / chunk;
+    std::int64_t begin, end;
+    team.share(chunks * tiling.tiles, begin, end);
+    for (std::int64_t item = begin; item < end; ++item) {
+        const std::int64_t tile = item / chunks, first = item % chunks * chunk, last = std::min(first + chunk, features);
+        T* inside = tiles.data + tile * tiles.step + first * tiles.ld;
+        Edge<T> edge = edge_of(outside, feature_major, features, batch, tiling, tile, first, last, inside, tiles.ld);
+        if (positive) edge.positive = positive + (edge.outside - outside);
+        primitives<T>().pack(edge);
+    }
+}
+
+template <class T>
+void forward_of_one(const LinearForward<T>& layer, int threads) {
+    const auto plan = layer.pattern->product_plan(65536, threads);
+    parallel(threads, [&](Team& team) {
+        int begin, end;
+        team.share(plan->panels, begin, end);
+        for (int panel = begin; panel < end; ++panel)
+            primitives<T>().product_of_vector(*plan, panel, layer.pattern->low_columns(), layer.values, layer.x, layer.bias, layer.relu, layer.y);
+    });
+}
+
+}  // namespace
+
+template <class T>
+std::int64_t packed_size(const Pattern& pattern, std::int64_t batch) {
+    return tiling_for<T>(pattern, batch).padded() * pattern.columns();
+}
+
+template <class T>
+void linear_forward(const LinearForward<T>& layer) {
+    const Pattern& pattern = *layer.pattern;
+    const std::int64_t rows = pattern.rows(), columns = pattern.columns(), batch = layer.batch;
+    if (batch == 0 || rows == 0) return;
+    const int threads = threads_for(pattern.survivors() * batch, layer.threads);
+    if (batch == 1 && !layer.packed) return forward_of_one(layer, threads);
+    const Tiling tiling = tiling_for<T>(pattern, batch);
+    const bool direct = layer.feature_major && usable_in_place(tiling, batch);
+    const auto plan = pattern.product_plan(tiling.width, threads);
+    T* packed = layer.packed;
+    if (!direct && !packed) packed = scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded()));
+    const Tiles<T> x = direct ? in_place(const_cast<T*>(layer.x), tiling, batch) : packed_tiles(packed, tiling, columns);
+    parallel(threads, [&](Team& team) {
+        if (!direct) {
+            pack_share<T>(team, layer.x, nullptr, layer.feature_major, columns, batch, tiling, x);
+            team.barrier();
+        }
+        std::int64_t begin, end;
+        team.share(tiling.tiles * plan->panels, begin, end);
+        for (std::int64_t item = begin; item < end; ++item) {
+            const std::int64_t tile = item / plan->panels;
+            const int panel = int(item % plan->panels);
+            const std::int64_t first = plan->panel_lines[std::size_t(panel)], last = plan->panel_lines[std::size_t(panel) + 1];
+            if (first == last) continue;
+            T* y = direct ? layer.y + tile * tiling.tile
+                          : scratch_of<T>(Slot::output, std::size_t((last - first) * tiling.tile));
+            const std::int64_t ld_y = direct ? batch : tiling.tile;
+            Product<T> product{};
+            product.plan = plan.get();
+            product.low_columns = pattern.low_columns();
+            product.values = layer.values;
+            product.x = x.data + tile * x.step;
+            product.ld_x = x.ld;
+            product.y = y;
+            product.ld_y = ld_y;
+            product.first_row = direct ? 0 : first;
+            product.bias = layer.bias;
+            product.start = layer.bias ? Start::bias : Start::zero;
+            product.tile = tiling.tile;
+            primitives<T>().product(product, panel);
+            if (direct && !layer.relu) continue;
+            Edge<T> edge = edge_of<T>(layer.y, layer.feature_major, rows, batch, tiling, tile, first, last, y + (direct ? first * ld_y : 0), ld_y);
+            edge.relu = layer.relu;
+            primitives<T>().unpack(edge);
+        }
+    });
+}
+
+template <class T>
+void linear_backward(const LinearBackward<T>& layer) {
+    const Pattern& pattern = *layer.pattern;
+    const std::int64_t rows = pattern.rows(), columns = pattern.columns(), batch = layer.batch;
+    const int threads = threads_for(2 * pattern.survivors() * batch, layer.threads);
+    const Tiling tiling = tiling_for<T>(pattern, batch);
+    if (batch == 0) {
+        if (layer.dvalues) std::fill_n(layer.dvalues, pattern.survivors(), T(0));
+        if (layer.dbias) std::fill_n(layer.dbias, rows, T(0));
+        return;
+    }
+    const bool placed = layer.feature_major && usable_in_place(tiling, batch);
+    const bool direct_dy = placed && !layer.y;
+    const auto plan = pattern.gradient_plan(tiling.width, threads);
+    T* packed_dy = direct_dy ? nullptr : scratch_of<T>(Slot::packed_dy, std::size_t(rows * tiling.padded()));
+    const Tiles<T> dy = direct_dy ? in_place(const_cast<T*>(layer.dy), tiling, batch) : packed_tiles(packed_dy, tiling, rows);
+    const bool pack_x = layer.dvalues && layer.feature_major && !placed;
+    T* packed_x = pack_x ? scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded())) : const_cast<T*>(layer.packed);
+    const Tiles<T> x = placed ? in_place(packed_x, tiling, batch) : packed_tiles(packed_x, tiling, columns);
+    parallel(threads, [&](Team& team) {
+        if (!direct_dy) pack_share<T>(team, layer.dy, layer.y, layer.feature_major, rows, batch, tiling, dy);
+        if (pack_x) pack_share<T>(team, layer.packed, nullptr, true, columns, batch, tiling, x);
+        if (!direct_dy || pack_x) team.barrier();
+        if (layer.dbias) {
+            std::int64_t first, last;
+            team.share(rows, first, last);
+            for (std::int64_t tile = 0; tile < tiling.tiles; ++tile)
+                primitives<T>().row_sums(dy.data + tile * dy.step + first * dy.ld, dy.ld, last - first, tiling.tile, tile > 0, layer.dbias + first);
+        }
+        int begin, end;
+        team.share(plan->panels, begin, end);
+        for (int panel = begin; panel < end; ++panel) {
+            const std::int64_t first = plan->panel_lines[std::size_t(panel)], last = plan->panel_lines[std::size_t(panel) + 1];
+            if (first == last) continue;
+            for (std::int64_t tile = 0; tile < tiling.tiles; ++tile) {
+                Gradients<T> task{};
+                task.plan = plan.get();
+                task.values = layer.values;
+                task.x = layer.dvalues ? x.data + tile * x.step : nullptr;
+                task.ld_x = x.ld;
+                task.dy = dy.data + tile * dy.step;
+                task.ld_dy = dy.ld;
+                task.ld_dx = placed ? batch : tiling.tile;
+                if (layer.dx) {
+                    task.dx = placed ? layer.dx + tile * tiling.tile
+                                     : scratch_of<T>(Slot::output, std::size_t((last - first) * tiling.tile));
+                    task.first_column = placed ? 0 : first;
+                }
+                task.dvalues = layer.dvalues;
+                task.add_dvalues = tile > 0;
+                task.tile = tiling.tile;
+                primitives<T>().gradients(task, panel);
+                if (layer.dx && !placed) {
+                    const Edge<T> edge = edge_of<T>(layer.dx, layer.feature_major, columns, batch, tiling, tile, first, last, task.dx, tiling.tile);
+                    primitives<T>().unpack(edge);
+                }
+            }
+        }
+    });
+}
+
+template std::int64_t packed_size<float>(const Pattern&, std::int64_t);
+template std::int64_t packed_size<double>(const Pattern&, std::int64_t);
+template void linear_forward<float>(const LinearForward<float>&);
+template void linear_forward<double>(const LinearForward<double>&);
+template void linear_backward<float>(const LinearBackward<float>&);
+template void linear_backward<double>(const LinearBackward<double>&);
+
+}  // namespace secateur

@@ -1,0 +1,60 @@
+// One example: a row's sum gathers the numbers it needs from the input.
+#pragma once
+
+#include "primitives.h"
+#include "simd.h"
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace secateur::SECATEUR_ISA {
+
+template <class T>
+SECATEUR_INLINE T gathered_dot(const std::uint16_t* columns, const T* values, std::uint32_t length, const T* x) {
+    T sums[4] = {};
+    std::uint32_t k = 0;
+    for (; k + 4 <= length; k += 4)
+        for (int j = 0; j < 4; ++j) sums[j] += values[k + j] * x[columns[k + j]];
+    for (; k < length; ++k) sums[0] += values[k] * x[columns[k]];
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+#if defined(__AVX512F__)
+template <>
+SECATEUR_INLINE float gathered_dot<float>(const std::uint16_t* columns, const float* values, std::uint32_t length, const float* x) {
+    __m512 sum = _mm512_setzero_ps();
+    std::uint32_t k = 0;
+    for (; k + 16 <= length; k += 16) {
+        const __m512i index = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(columns + k)));
+        sum = _mm512_fmadd_ps(_mm512_loadu_ps(values + k), _mm512_i32gather_ps(index, x, 4), sum);
+    }
+    if (k < length) {
+        const __mmask16 rest = __mmask16((1u << (length - k)) - 1);
+        const __m512i index = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(rest, columns + k));
+        const __m512 picked = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), rest, index, x, 4);
+        sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(rest, values + k), picked, sum);
+    }
+    return _mm512_reduce_add_ps(sum);
+}
+#endif
+
+template <class T>
+void product_of_vector(const Plan& plan, int panel, const std::uint16_t* low_columns, const T* values, const T* x, const T* bias, bool relu, T* y) {
+    for (std::int64_t block = 0; block < plan.blocks; ++block) {
+        const Piece& piece = plan.piece(panel, block);
+        const Segment* segment = plan.segments.data() + piece.first_segment;
+        for (std::uint32_t g = 0; g < piece.groups; ++g) {
+            const Group group = plan.groups[piece.first_group + g];
+            for (std::uint32_t s = 0; s < group.segments; ++s, ++segment) {
+                const T start = block ? y[segment->line] : bias ? bias[segment->line] : T(0);
+                y[segment->line] = start + gathered_dot(low_columns + segment->start, values + segment->start, group.length, x + piece.base);
+            }
+        }
+    }
+    if (relu)
+        for (std::uint32_t line = plan.panel_lines[panel]; line < plan.panel_lines[panel + 1]; ++line)
+            if (!(y[line] > T(0))) y[line] = T(0);
+}
+
+}  // namespace secateur::SECATEUR_ISA

@@ -1,0 +1,79 @@
+// Which weights of a matrix survive, and in which order the kernels walk through them.
+//
+// The survivors' values are one vector in row order, owned by the caller (a torch parameter). A `Pattern` holds their columns;
+// a `Plan` is an order of work over it: for the product (by rows) or for the gradients (by columns), cut into
+// blocks whose operand stays in the first-level cache and into panels that threads share out.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+namespace secateur {
+
+// One line of a block: a row (product) or a column (gradients) with its survivors.
+struct Segment {
+    std::uint32_t line;   // row or column, absolute
+    std::uint32_t start;  // its first survivor: an index into the pattern's columns and values, or into the plan's entries
+};
+
+// Consecutive segments of equal length: the loop over survivors then ends where the processor expects.
+struct Group {
+    std::uint32_t segments;
+    std::uint32_t length;
+};
+
+// The part of a block that lies in one panel.
+struct Piece {
+    std::uint32_t first_segment, first_group, groups;
+    std::uint32_t base;  // subtract from an operand's line to get the 16-bit index: a multiple of 65536, or the block's first line
+};
+
+struct Plan {
+    int panels = 1;
+    std::int64_t blocks = 1;
+    std::vector<std::uint32_t> panel_lines;  // panel p holds lines [panel_lines[p], panel_lines[p + 1])
+    std::vector<Piece> pieces;               // by panel, then by block; the first block has a segment for every line of the panel
+    std::vector<Segment> segments;
+    std::vector<Group> groups;
+    // Gradients only, in order of execution: the row within the block, and the survivor's place among the values.
+    std::vector<std::uint16_t> rows;
+    std::vector<std::uint32_t> places;
+
+    const Piece& piece(int panel, std::int64_t block) const { return pieces[std::size_t(panel * blocks + block)]; }
+};
+
+class Pattern {
+  public:
+    // `row_starts` (rows + 1) ascending from 0; `columns` ascending within each row, below `columns_count`.
+    // Throws std::invalid_argument when they are not.
+    Pattern(std::int64_t rows, std::int64_t columns_count, std::vector<std::uint32_t> row_starts, const std::int64_t* columns);
+
+    std::int64_t rows() const { return rows_; }
+    std::int64_t columns() const { return columns_; }
+    std::int64_t survivors() const { return row_starts_.back(); }
+    double density() const { return rows_ && columns_ ? double(survivors()) / (double(rows_) * double(columns_)) : 0.0; }
+    const std::uint32_t* row_starts() const { return row_starts_.data(); }
+    const std::uint16_t* low_columns() const { return low_.data(); }  // the lower 16 bits of each survivor's column
+    std::int64_t column(std::size_t survivor) const {
+        return low_[survivor] | (high_.empty() ? 0 : std::int64_t(high_[survivor]) << 16);
+    }
+
+    // Orders of work, built on first use and kept. `width`: lines of the operand in a block, at most 65536.
+    std::shared_ptr<const Plan> product_plan(std::int64_t width, int panels) const;
+    std::shared_ptr<const Plan> gradient_plan(std::int64_t width, int panels) const;
+    std::int64_t bytes() const;
+
+  private:
+    std::int64_t rows_, columns_;
+    std::vector<std::uint32_t> row_starts_;
+    std::vector<std::uint16_t> low_, high_;
+    using Plans = std::map<std::pair<std::int64_t, int>, std::shared_ptr<const Plan>>;
+    mutable std::mutex building_;
+    mutable Plans product_plans_, gradient_plans_;
+};
+
+}  // namespace secateur

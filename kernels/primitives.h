@@ -1,0 +1,83 @@
+// What each instruction set provides: the inner kernels as plain functions. linear.cpp and others build layers of them.
+//
+// Activations are feature-major in tiles: one row a feature, `tile` examples of the batch side by side in it. `tile` is one of the
+// sizes of `tile_for`. Sums run in an order that depends on the pattern's blocks alone, never on panels, so results are the same for every number of threads.
+#pragma once
+
+#include <cstdint>
+
+#include "pattern.h"
+
+namespace secateur {
+
+enum class Start { zero, bias, add };  // what a row's sums start from; `add`: what is there already
+
+template <class T>
+struct Product {  // y = W x + start, for the rows of one panel
+    const Plan* plan;
+    const std::uint16_t* low_columns;
+    const T* values;
+    const T* x;                  // (columns, ld_x)
+    std::int64_t ld_x;
+    const std::int32_t* offsets; // where column c of W begins in x; null: at c * ld_x
+    T* y;                        // (rows, ld_y) from row `first_row` on
+    std::int64_t ld_y, first_row;
+    const T* bias;               // (rows), for Start::bias
+    Start start;
+    int tile;
+};
+
+template <class T>
+struct Gradients {  // dx = W^T dy and dvalues = dy x^T at the survivors, for the columns of one panel
+    const Plan* plan;
+    const T* values;
+    const T* x;                  // (columns, ld_x); null: no dvalues
+    std::int64_t ld_x;
+    const std::int32_t* offsets; // as in Product; for dx too
+    const T* dy;                 // (rows, ld_dy)
+    std::int64_t ld_dy;
+    T* dx;                       // (columns, ld_dx) from column `first_column` on; null: no dx
+    std::int64_t ld_dx, first_column;
+    bool add_dx;                 // dx is added to what is there
+    T* dvalues;
+    bool add_dvalues;
+    int tile;
+};
+
+template <class T>
+struct Edge {  // between torch's layout and a tile: `count` examples of `features` features; the rest of the tile is zero
+    T* outside;                  // example-major: (count, ld) or feature-major: (features, ld)
+    std::int64_t ld;
+    bool feature_major;
+    std::int64_t features, count;
+    T* inside;                   // (features, ld_inside)
+    std::int64_t ld_inside;
+    const T* positive;           // pack: where this (of `outside`'s layout) is not above zero, zero is packed; null: everywhere as it is
+    bool relu;                   // unpack: negative numbers become zero
+    int tile;
+};
+
+template <class T>
+struct Primitives {
+    void (*product)(const Product<T>&, int panel);
+    void (*gradients)(const Gradients<T>&, int panel);
+    void (*pack)(const Edge<T>&);
+    void (*unpack)(const Edge<T>&);
+    // sums[f] (+)= the sum of row f over `count` examples
+    void (*row_sums)(const T* rows, std::int64_t ld, std::int64_t features, std::int64_t count, bool add, T* sums);
+    // y = W x + bias for one example; `plan` is a product plan of full width
+    void (*product_of_vector)(const Plan&, int panel, const std::uint16_t* low_columns, const T* values, const T* x, const T* bias, bool relu, T* y);
+};
+
+struct InstructionSet {
+    const char* name;
+    Primitives<float> single;
+    Primitives<double> twofold;
+};
+
+template <class T>
+const Primitives<T>& primitives();  // of the instruction set chosen at load time (dispatch.cpp)
+const char* instruction_set();
+const char* const* instruction_sets(int* count);  // those this processor can run, best first
+
+}  // namespace secateur

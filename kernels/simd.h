@@ -1,0 +1,102 @@
+// Vectors in the compiler's own terms, so that one source serves every instruction set.
+//
+// Each translation unit kernels_<isa>.cpp defines SECATEUR_ISA (the namespace its code lives in, so that no two
+// instruction sets share a symbol) and SECATEUR_VECTOR_BYTES before it includes the kernels. Nothing here or in the kernels may
+// instantiate a standard template: the linker would keep one copy of it, perhaps the one this processor cannot run.
+#pragma once
+
+#include <cstdint>
+
+#if !defined(SECATEUR_ISA) || !defined(SECATEUR_VECTOR_BYTES)
+#error "define SECATEUR_ISA and SECATEUR_VECTOR_BYTES"
+#endif
+
+#define SECATEUR_INLINE inline __attribute__((always_inline))
+
+namespace secateur::SECATEUR_ISA {
+
+// W numbers of type T.
+template <class T, int W>
+struct Vector {
+    typedef T type __attribute__((vector_size(W * sizeof(T))));
+    typedef T unaligned __attribute__((vector_size(W * sizeof(T)), aligned(alignof(T)), may_alias));
+};
+template <class T, int W>
+using Vec = typename Vector<T, W>::type;
+
+template <class T>
+inline constexpr int widest = SECATEUR_VECTOR_BYTES / int(sizeof(T));
+
+template <int W, class T>
+SECATEUR_INLINE Vec<T, W> load(const T* from) {
+    return *reinterpret_cast<const typename Vector<T, W>::unaligned*>(from);
+}
+
+template <int W, class T>
+SECATEUR_INLINE void store(T* to, Vec<T, W> value) {
+    *reinterpret_cast<typename Vector<T, W>::unaligned*>(to) = value;
+}
+
+template <int W, class T>
+SECATEUR_INLINE Vec<T, W> broadcast(T value) {
+    return value - Vec<T, W>{};
+}
+
+template <int... I>
+struct Lanes {};
+template <int N, int... I>
+struct MakeLanes : MakeLanes<N - 1, N - 1, I...> {};
+template <int... I>
+struct MakeLanes<0, I...> {
+    using type = Lanes<I...>;
+};
+
+// Lane i of the result: a[i] where bit H of i is clear, else b[i].
+template <int H, class V, int... I>
+SECATEUR_INLINE V straight(V a, V b, Lanes<I...>) {
+    return __builtin_shufflevector(a, b, ((I & H) ? I + int(sizeof...(I)) : I)...);
+}
+
+// Lane i of the result: a[i ^ H] where bit H of i is clear, else b[i ^ H].
+template <int H, class V, int... I>
+SECATEUR_INLINE V crossed(V a, V b, Lanes<I...>) {
+    return __builtin_shufflevector(a, b, ((I & H) ? (I ^ H) + int(sizeof...(I)) : (I ^ H))...);
+}
+
+// Sums of the lanes of W vectors: lane i of v[0] becomes the sum of v[i].
+template <int W, class T, int H = W / 2>
+SECATEUR_INLINE void add_lanes(Vec<T, W>* v) {
+    if constexpr (H >= 1) {
+        using All = typename MakeLanes<W>::type;
+        for (int i = 0; i < H; ++i) v[i] = straight<H>(v[i], v[i + H], All{}) + crossed<H>(v[i], v[i + H], All{});
+        add_lanes<W, T, H / 2>(v);
+    }
+}
+
+template <int H, class V, int... I>
+SECATEUR_INLINE V upper_half(V a, V b, Lanes<I...>) {
+    return __builtin_shufflevector(a, b, ((I & H) ? (I ^ H) + int(sizeof...(I)) : I)...);
+}
+
+template <int H, class V, int... I>
+SECATEUR_INLINE V lower_half(V a, V b, Lanes<I...>) {
+    return __builtin_shufflevector(a, b, ((I & H) ? I + int(sizeof...(I)) : (I ^ H))...);
+}
+
+// The transpose of a W x W block held in W vectors.
+template <int W, class T, int H = W / 2>
+SECATEUR_INLINE void transpose(Vec<T, W>* v) {
+    if constexpr (H >= 1) {
+        using All = typename MakeLanes<W>::type;
+        for (int i = 0; i < W; ++i) {
+            if (i & H) continue;
+            const Vec<T, W> a = v[i], b = v[i + H];
+            // Lane j of the upper vector: a[j], or b[j ^ H] where bit H of j is set; the lower one takes what is left.
+            v[i] = upper_half<H>(a, b, All{});
+            v[i + H] = lower_half<H>(a, b, All{});
+        }
+        transpose<W, T, H / 2>(v);
+    }
+}
+
+}  // namespace secateur::SECATEUR_ISA

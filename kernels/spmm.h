@@ -1,0 +1,100 @@
+// Sparse times feature-major dense: each survivor multiplies a contiguous piece of the batch.
+#pragma once
+
+#include "primitives.h"
+#include "simd.h"
+
+namespace secateur::SECATEUR_ISA {
+
+// Where column c of the matrix begins in the operand.
+struct Strided {
+    std::int64_t ld;
+    SECATEUR_INLINE std::int64_t operator()(std::uint16_t low) const { return std::int64_t(low) * ld; }
+};
+struct Tabled {
+    const std::int32_t* offsets;
+    SECATEUR_INLINE std::int64_t operator()(std::uint16_t low) const { return offsets[low]; }
+};
+
+template <class T, int W, int N>
+SECATEUR_INLINE void start_row(Vec<T, W>* sum, const T* y, Start start, const T* bias, std::uint32_t row) {
+    if (start == Start::add) {
+        for (int j = 0; j < N; ++j) sum[j] = load<W>(y + j * W);
+    } else {
+        const Vec<T, W> first = broadcast<W>(start == Start::bias ? bias[row] : T(0));
+        for (int j = 0; j < N; ++j) sum[j] = first;
+    }
+}
+
+// R rows of equal length at once, N vectors of W examples each: R * N sums stay in registers.
+template <class T, int W, int N, int R, class Where>
+SECATEUR_INLINE void product_rows(const Segment* segment, std::uint32_t length, const std::uint16_t* columns, const T* values, const T* x,
+                                  Where where, T* y, std::int64_t ld_y, std::int64_t first_row, Start start, const T* bias) {
+    Vec<T, W> sum[R][N];
+    for (int r = 0; r < R; ++r) start_row<T, W, N>(sum[r], y + (segment[r].line - first_row) * ld_y, start, bias, segment[r].line);
+    const std::uint16_t* column[R];
+    const T* value[R];
+    for (int r = 0; r < R; ++r) {
+        column[r] = columns + segment[r].start;
+        value[r] = values + segment[r].start;
+    }
+    for (std::uint32_t k = 0; k < length; ++k) {
+        for (int r = 0; r < R; ++r) {
+            const T* from = x + where(column[r][k]);
+            const Vec<T, W> w = broadcast<W>(value[r][k]);
+            for (int j = 0; j < N; ++j) sum[r][j] += w * load<W>(from + j * W);
+        }
+    }
+    for (int r = 0; r < R; ++r)
+        for (int j = 0; j < N; ++j) store<W>(y + (segment[r].line - first_row) * ld_y + j * W, sum[r][j]);
+}
+
+template <class T, int W, int N, class Where>
+void product_piece(const Product<T>& product, const Piece& piece, bool first, const T* x, Where where, T* y) {
+    // Several short rows at once hide the latency of the sums; more would not fit the registers.
+    constexpr int R = N <= 2 ? 4 : N <= 4 ? 2 : 1;
+    const Segment* segment = product.plan->segments.data() + piece.first_segment;
+    const Group* group = product.plan->groups.data() + piece.first_group;
+    const Start start = first ? product.start : Start::add;
+    for (std::uint32_t g = 0; g < piece.groups; ++g) {
+        const std::uint32_t length = group[g].length;
+        std::uint32_t s = 0;
+        for (; s + R <= group[g].segments; s += R, segment += R)
+            product_rows<T, W, N, R>(segment, length, product.low_columns, product.values, x, where, y, product.ld_y, product.first_row, start, product.bias);
+        if constexpr (R > 1)
+            for (; s < group[g].segments; ++s, ++segment)
+                product_rows<T, W, N, 1>(segment, length, product.low_columns, product.values, x, where, y, product.ld_y, product.first_row, start, product.bias);
+    }
+}
+
+// All blocks of a panel for N * W examples from `at` on.
+template <class T, int W, int N>
+void product_columns(const Product<T>& product, int panel, std::int64_t block, int at) {
+    const Piece& piece = product.plan->piece(panel, block);
+    const T* x = product.x + at;
+    if (product.offsets)
+        product_piece<T, W, N>(product, piece, block == 0, x, Tabled{product.offsets + piece.base}, product.y + at);
+    else
+        product_piece<T, W, N>(product, piece, block == 0, x + piece.base * product.ld_x, Strided{product.ld_x}, product.y + at);
+}
+
+template <class T>
+void product(const Product<T>& product, int panel) {
+    constexpr int W = widest<T>;
+    for (std::int64_t block = 0; block < product.plan->blocks; ++block) {
+        int at = 0;
+        for (; at + 8 * W <= product.tile; at += 8 * W) product_columns<T, W, 8>(product, panel, block, at);
+        if (at + 4 * W <= product.tile) product_columns<T, W, 4>(product, panel, block, at), at += 4 * W;
+        if (at + 3 * W <= product.tile) product_columns<T, W, 3>(product, panel, block, at), at += 3 * W;
+        if (at + 2 * W <= product.tile) product_columns<T, W, 2>(product, panel, block, at), at += 2 * W;
+        if (at + W <= product.tile) product_columns<T, W, 1>(product, panel, block, at), at += W;
+        if constexpr (W > 8)
+            if (at + 8 <= product.tile) product_columns<T, 8, 1>(product, panel, block, at), at += 8;
+        if constexpr (W > 4)
+            if (at + 4 <= product.tile) product_columns<T, 4, 1>(product, panel, block, at), at += 4;
+        if constexpr (W > 2)
+            for (; at + 2 <= product.tile; at += 2) product_columns<T, 2, 1>(product, panel, block, at);
+    }
+}
+
+}  // namespace secateur::SECATEUR_ISA
