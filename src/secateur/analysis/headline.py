@@ -82,6 +82,13 @@ def _answer(arm: ArmVerdict, judgement: Judgement) -> tuple[Answer, str]:
             f"In part. Down to {kept} of the weights, {name} is {good} as the dense network; that its initial weights matter is not shown.",
         )
     first = verdicts[0]
+    others = [judgement.of(other.arm, other.factors)[0] for other in judgement.arms if other is not arm]
+    if arm.control is None and others and all(v.verdict == "loses" for v in (first, *others)):
+        densest = say.density(max(v.density for v in (first, *others)))
+        return (
+            "no",
+            f"No. Already with {densest} of the weights, each of {say.count(len(judgement.arms), 'arm')} is worse than the dense network.",
+        )
     if first.verdict == "loses":
         return "no", f"No. Already with {say.density(first.density)} of the weights, {name} is worse than the dense network."
     if all(v.verdict == "loses" or v.diverged for v in verdicts):

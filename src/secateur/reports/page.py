@@ -16,9 +16,11 @@ from secateur.reports.markup import text
 from secateur.reports.study import Reported
 from secateur.reports.tables import verdict_document
 
+_SELF, _NONE = "'self'", "'none'"
 
-def page(studies: Sequence[Reported], drawn: Sequence[Drawn] | None = None, refresh: float | None = None) -> str:
-    """The page's HTML. `refresh` seconds make it reload itself, for a study that is still running."""
+
+def page(studies: Sequence[Reported], drawn: Sequence[Drawn] | None = None, poll: float | None = None) -> str:
+    """The page's HTML. With `poll` seconds it asks its own server whether a running study has news, and renews itself."""
     drawn = drawn if drawn is not None else [draw(reported) for reported in studies]
     pairs = list(zip(studies, drawn, strict=True))
     articles = "".join(_article(index, reported, charts) for index, (reported, charts) in enumerate(pairs))
@@ -26,20 +28,20 @@ def page(studies: Sequence[Reported], drawn: Sequence[Drawn] | None = None, refr
     library, script = vega.bundle(), _asset("report.js")
     policy = (
         f"default-src 'none'; script-src {_hash(library)} {_hash(script)}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+        f"img-src data: blob:; connect-src {_SELF if poll is not None else _NONE}; base-uri 'none'; form-action 'none'"
     )
     title = studies[0].study.title if len(studies) == 1 else f"{len(studies)} studies compared"
-    reload = f'<meta http-equiv="refresh" content="{refresh:g}">' if refresh else ""
+    live = f' data-poll="{poll:g}"' if poll is not None else ""
     data = _json({"config": look.vega_config(), "studies": [_embedded(reported, charts) for reported, charts in pairs]})
     return (
         "<!doctype html>\n"
-        f'<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">{reload}'
+        f'<html lang="en"{live}><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="generator" content="secateur">'
         f'<link rel="icon" href="data:,"><title>{text(title)} \u2013 Secateur</title>'
         f"<style>{look.style_sheet_colours()}{_asset('report.css')}</style></head>\n"
         f'<body><a class="skip" href="#main">To the result</a><header class="top"><b>Secateur</b>'
         f"<span>study report</span>{_navigation(pairs)}</header>\n"
-        f'<main id="main">{together}{articles}</main>\n'
+        f'<main id="main">{_progress(studies) if poll is not None else ""}{together}{articles}</main>\n'
         f"<footer>Written by Secateur {text(_version())}. Charts are drawn by Vega-Lite, in this file; nothing is loaded from a network."
         '<span id="status" role="status" class="visually-hidden"></span></footer>\n'
         f'<script type="application/json" id="secateur-data">{data}</script>\n'
@@ -61,6 +63,15 @@ def _article(index: int, reported: Reported, drawn: Drawn) -> str:
         sections.downloads(index),
     ]
     return f'<article data-study="{index}" id="study-{index}" aria-label="{text(reported.study.name)}">{"".join(parts)}</article>\n'
+
+
+def _progress(studies: Sequence[Reported]) -> str:
+    done = sum(int((reported.results["status"] != "missing").sum()) for reported in studies)
+    wanted = sum(reported.results.height for reported in studies)
+    told = "All runs have ended." if done == wanted else f"Running: {done} of {wanted} runs have ended. This page renews itself."
+    return (
+        f'<p class="live ui" role="status"><progress max="{max(wanted, 1)}" value="{done}" aria-label="runs ended"></progress> {told}</p>'
+    )
 
 
 def _navigation(pairs: Sequence[tuple[Reported, Drawn]]) -> str:

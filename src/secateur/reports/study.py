@@ -83,6 +83,8 @@ class Reported:
     def results(self) -> pl.DataFrame:
         """The results frame, dense first, then arms in the recipe's order, levels downwards."""
         frame = self.study.frame()
+        if self.rule.column not in frame.columns:  # nothing has finished yet
+            frame = frame.with_columns(pl.lit(None, dtype=pl.Float64).alias(self.rule.column))
         order = {arm: index for index, arm in enumerate([DENSE, *self.arms_of(frame)])}
         place = pl.col("arm").replace_strict(order, return_dtype=pl.Int64)
         return frame.sort(place, "level", "replicate", maintain_order=True)

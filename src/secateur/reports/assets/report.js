@@ -51,6 +51,7 @@
     try {
       const result = await vegaEmbed(plot, spec, {
         mode: "vega-lite", renderer: "svg", actions: false, ast: true, config: page.config,
+        logLevel: 1, // a chart without rows yet is no mistake
         tooltip: { theme: "custom", disableDefaultStyle: true },
       });
       mine.views.set(figure, result);
@@ -176,5 +177,29 @@
     }
     document.documentElement.dataset.drawn = "true";
   })();
+  // a live page: when the study has news, load it anew with the reader's choices kept
+  const poll = Number(document.documentElement.dataset.poll || 0);
+  if (poll) {
+    const kept = JSON.parse(sessionStorage.getItem("secateur-choices") || "null");
+    if (kept) {
+      if (kept.theme) document.documentElement.dataset.theme = kept.theme;
+      ready.then(() => kept.hidden.forEach((names, index) => names.forEach((name) => { if (state[index]) toggle(index, name); })));
+    }
+    let version = null;
+    setInterval(async () => {
+      try {
+        const now = await (await fetch("version", { cache: "no-store" })).text();
+        if (version !== null && now !== version) {
+          const choices = { theme: document.documentElement.dataset.theme, hidden: state.map((one) => [...one.hidden]) };
+          sessionStorage.setItem("secateur-choices", JSON.stringify(choices));
+          location.reload();
+        }
+        version = now;
+      } catch {
+        status.textContent = "The study's server does not answer; this page shows what it last knew.";
+      }
+    }, poll * 1000);
+  }
+
   window.secateur = { page, state, errors, ready, csv };
 })();
