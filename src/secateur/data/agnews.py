@@ -88,7 +88,7 @@ def _source(repair: bool = True) -> TextSource:
 TEXT_SOURCES["agnews"] = _source
 
 
-@datasets.register("agnews", raw=(AGNEWS_TRAIN, AGNEWS_TEST))
+@datasets.register("agnews", forms=((AGNEWS_TRAIN, AGNEWS_TEST),))
 def agnews(
     files: Files,
     *,

@@ -87,13 +87,13 @@ def _parse(found: Sequence[Found]) -> LabelledTexts:
 
 
 def _source() -> TextSource:
-    return TextSource("bible", 1, lambda files: [files.find(WORLD_ENGLISH)], _parse, "World English Bible, eight sections")
+    return TextSource("bible", 1, lambda files: [files.find(WORLD_ENGLISH)], _parse, "World English Bible, eight sections", test=0.1)
 
 
 TEXT_SOURCES["bible"] = _source
 
 
-@datasets.register("bible", raw=(WORLD_ENGLISH,))
+@datasets.register("bible", forms=((WORLD_ENGLISH,),))
 def bible(
     files: Files,
     *,

@@ -36,7 +36,7 @@ def _parse(old: Found, new: Found) -> Pairs:
     return Pairs(sources, targets, np.full(len(both), TRAIN, np.uint8), notes)
 
 
-@datasets.register("bible-translation", raw=(KING_JAMES, WORLD_ENGLISH))
+@datasets.register("bible-translation", forms=((KING_JAMES, WORLD_ENGLISH),))
 def bible_translation(
     files: Files,
     *,

@@ -88,7 +88,7 @@ def _source() -> TextSource:
 TEXT_SOURCES["imdb"] = _source
 
 
-@datasets.register("imdb", raw=(*IMDB_LINES, IMDB_ARCHIVE))
+@datasets.register("imdb", forms=(IMDB_LINES, (IMDB_ARCHIVE,)))
 def imdb(
     files: Files,
     *,

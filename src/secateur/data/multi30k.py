@@ -68,7 +68,7 @@ def spacy_cutter(language: str, lower: bool) -> Cutter:
     return cut
 
 
-@datasets.register("multi30k", raw=tuple(MULTI30K.values()))
+@datasets.register("multi30k", forms=(tuple(MULTI30K.values()),))
 def multi30k(
     files: Files,
     *,

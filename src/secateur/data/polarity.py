@@ -27,7 +27,7 @@ def _source() -> TextSource:
 TEXT_SOURCES["polarity"] = _source
 
 
-@datasets.register("polarity", raw=(POLARITY,))
+@datasets.register("polarity", forms=((POLARITY,),))
 def polarity(
     files: Files,
     *,

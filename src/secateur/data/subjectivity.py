@@ -30,7 +30,7 @@ def _source() -> TextSource:
 TEXT_SOURCES["subjectivity"] = _source
 
 
-@datasets.register("subjectivity", raw=(SUBJECTIVITY,))
+@datasets.register("subjectivity", forms=((SUBJECTIVITY,),))
 def subjectivity(
     files: Files,
     *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -74,7 +74,8 @@ class TextSource:
     """A labelled-text data set: `find` its raw files, `parse` them. `version` changes whenever `parse` does.
 
     `variant` is whatever else decides what `parse` returns. `label` is what the data are called in reports, where the raw
-    files do not say. Examples of equal text go to the same split, unless `by_row`.
+    files do not say. Examples of equal text go to the same split, unless `by_row`. `test` is the fraction held out for test
+    when another data set takes these words in, for sources without a published test split.
     """
 
     name: str
@@ -84,6 +85,7 @@ class TextSource:
     label: str
     variant: Mapping[str, Any] = field(default_factory=dict)
     by_row: bool = False
+    test: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,8 @@ def labelled(files: Files, source: TextSource, options: TextOptions) -> Labelled
 def text_classification(files: Files, source: TextSource, options: TextOptions) -> Dataset:
     """The data set of `source` as token ids, with a vocabulary of its training texts (and of those `vocabulary_from` names)."""
     data = labelled(files, source, options)
-    others = [labelled(files, _other(name), options) for name in options.vocabulary_from if name != source.name]
+    joined = [_other(name) for name in sorted(set(options.vocabulary_from) - {source.name})]
+    others = [labelled(files, other, replace(options, test=other.test)) for other in joined]
     training = data.rows(TRAIN)
     if others:
         words = chosen_words(_joint_counts([data, *others]), options.vocabulary, options.min_count)
