@@ -84,11 +84,11 @@ def test_bad_input_gives_one_clear_line_and_exit_code_2(arguments: tuple[str, ..
 
 
 def test_a_failing_node_gives_exit_code_1_and_the_rest_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "tiny_plugin.py").write_text(RECIPE.with_name("tiny_plugin.py").read_text().replace("% 3", "% 4"))
+    (tmp_path / "tiny_plugin.py").write_text(RECIPE.with_name("tiny_plugin.py").read_text().replace("chosen = order", "raise RuntimeError(batch)\n            chosen = order"))
     (tmp_path / "broken.toml").write_text(RECIPE.read_text())
     result = secateur("run", "broken.toml", "--jobs", "1", "--replicates", "1", cwd=tmp_path)
     assert result.returncode == 1
-    assert "failed" in result.stderr
+    assert "RuntimeError: 16" in result.stderr
     status = json.loads(secateur("status", "broken", "--json", cwd=tmp_path).stdout)[0]
     assert status["left"] > 0
 
@@ -125,6 +125,12 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(tmp_path: Pa
 
 
 def test_every_list_shows_what_is_registered(tmp_path: Path) -> None:
-    for what, name in {"recipes": "quickstart", "models": "kim-cnn", "data": "bible", "scores": "magnitude", "schedules": "iterative"}.items():
+    for what, name in {
+        "recipes": "quickstart",
+        "models": "kim-cnn",
+        "data": "bible",
+        "scores": "magnitude",
+        "schedules": "iterative",
+    }.items():
         rows = json.loads(secateur("list", what, "--json", cwd=tmp_path).stdout)
         assert name in {row["name"] for row in rows}
