@@ -148,7 +148,7 @@ def test_what_cannot_be_is_refused() -> None:
         keep({"a": torch.rand(2, 2)}, full(**values), 0.5)
     with pytest.raises(PruningError, match="not finite"):
         keep({"a": torch.tensor([1.0, math.nan, 2.0, 3.0])}, full(**values), 0.5)
-    with pytest.raises(PruningError, match="rates do not go with scope 'global'"):
+    with pytest.raises(PruningError, match="rates cannot be combined with scopes global"):
         keep(values, full(**values), 0.5, rates={"a": 0.5})
     with pytest.raises(UnknownName, match="rates: unknown selector 'z'"):
         keep(values, full(**values), 0.5, scope="layer", rates={"z": 0.5})
