@@ -84,7 +84,8 @@ def test_bad_input_gives_one_clear_line_and_exit_code_2(arguments: tuple[str, ..
 
 
 def test_a_failing_node_gives_exit_code_1_and_the_rest_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "tiny_plugin.py").write_text(RECIPE.with_name("tiny_plugin.py").read_text().replace("chosen = order", "raise RuntimeError(batch)\n            chosen = order"))
+    plugin = RECIPE.with_name("tiny_plugin.py").read_text().replace("chosen = order", "raise RuntimeError(batch); chosen = order")
+    (tmp_path / "tiny_plugin.py").write_text(plugin)
     (tmp_path / "broken.toml").write_text(RECIPE.read_text())
     result = secateur("run", "broken.toml", "--jobs", "1", "--replicates", "1", cwd=tmp_path)
     assert result.returncode == 1

@@ -193,9 +193,15 @@ class _Condition:
             return
         pruning = self._pruning()
         name = pruning.schedule_table["name"]
-        levels = {"iterative": self._iterative, "one-shot": self._one_shot, "gradual": self._within, "dynamic": self._within}
+        levels = {
+            "iterative": self._iterative,
+            "one-shot": self._one_shot,
+            "gradual": self._within,
+            "dynamic": self._within,
+            "early-bird": self._early_bird,
+        }
         if name not in levels:
-            raise PruningError(f"{self.where}: prune.schedule: {name!r} cannot be run in a study yet")
+            raise PruningError(f"{self.where}: prune.schedule: there is no way to run {name!r} in a study")
         yield from levels[name](pruning)
 
     def _iterative(self, pruning: Pruning) -> Iterator[tuple[float, Node, Node | None]]:
@@ -216,8 +222,24 @@ class _Condition:
 
     def _within(self, pruning: Pruning) -> Iterator[tuple[float, Node, Node | None]]:
         for density in pruning.schedule.densities():
-            table = {**self._pruned_how(pruning), "density": density, "schedule": pruning.schedule_table, "seed": self._seed("prune")}
-            yield density, self._train(self._initial("init"), (), {"pruning": table}), None
+            yield density, self._train_changing(pruning, density), None
+
+    def _early_bird(self, pruning: Pruning) -> Iterator[tuple[float, Node, Node | None]]:
+        for density in pruning.schedule.densities():
+            search = self._train_changing(pruning, density)
+            yield density, self._retrain(search, search), search
+
+    def _train_changing(self, pruning: Pruning, density: float) -> Node:
+        """Training in which the mask changes."""
+        options = {key: value for key, value in pruning.schedule_table.items() if key not in ("final", "density")}
+        table = {
+            **self._pruned_how(pruning),
+            "density": density,
+            "schedule": options,
+            "seed": self._seed("prune"),
+            "batches": pruning.batches,
+        }
+        return self._train(self._initial("init"), (), {"pruning": table})
 
     def _prune(self, pruning: Pruning, target: Mapping[str, Any], scored: Node, state: str, before: Node | None) -> Node:
         parents = [Parent("state", scored, state)]

@@ -131,20 +131,40 @@ class Study:
         }
 
     def cost(self) -> dict[str, dict[str, float]]:
-        """What each arm took over all its levels and replicates, the dense training that its masks come from included: optimiser
-        steps, multiply-adds and seconds. A node that several arms share counts for each."""
+        """What each arm took over all its levels and replicates, down to where its masks come from: optimiser steps, multiply-adds and
+        seconds. A node that several arms share counts for each; of one that is only read at an early step, so much counts."""
         costs: dict[str, dict[str, float]] = {}
-        for arm in dict.fromkeys(cell["arm"] for cell in self.record["cells"]):
-            keys = {key for cell in self.record["cells"] if cell["arm"] == arm for key in self._ancestors(cell["train"])}
+        for arm in self.arms:
+            shares: dict[str, float] = {}
+            for cell in self.record["cells"]:
+                if cell["arm"] == arm:
+                    self._add_shares(cell["train"], 1.0, shares)
             total = {"steps": 0.0, "multiply_adds": 0.0, "seconds": 0.0}
-            for key in keys:
+            for key, share in shares.items():
                 stored = self._node(key)
                 if stored is not None:
-                    total["steps"] += stored.facts.get("steps", 0) - stored.facts.get("first_step", 0)
-                    total["multiply_adds"] += stored.facts.get("multiply_adds", 0)
-                    total["seconds"] += sum(self.store.timings(key).values())
+                    total["steps"] += share * (stored.facts.get("steps", 0) - stored.facts.get("first_step", 0))
+                    total["multiply_adds"] += share * stored.facts.get("multiply_adds", 0)
+                    total["seconds"] += share * sum(self.store.timings(key).values())
             costs[arm] = total
         return costs
+
+    def _add_shares(self, key: str, share: float, shares: dict[str, float]) -> None:
+        """Note that `share` of a node's training is needed, and what it needs itself: of a parent read at an early step only so much."""
+        if share <= shares.get(key, -1.0):
+            return
+        shares[key] = share
+        for parent, artefact in self.record["nodes"][key]:
+            self._add_shares(parent, self._share(parent, artefact), shares)
+
+    def _share(self, key: str, artefact: str) -> float:
+        """Which part of a node's training an artefact takes."""
+        step = artefact.rpartition("/")[2]
+        stored = self._node(key)
+        if not step.isdigit() or stored is None or "steps" not in stored.facts:
+            return 1.0
+        first, last = stored.facts["first_step"], stored.facts["steps"]
+        return min(1.0, max(0.0, (int(step) - first) / (last - first))) if last > first else 1.0
 
     def _repr_html_(self) -> str:
         return self.frame()._repr_html_()
@@ -156,7 +176,7 @@ class Study:
             now = waiting.pop()
             if now not in found:
                 found.add(now)
-                waiting += self.record["nodes"][now]
+                waiting += [parent for parent, _ in self.record["nodes"][now]]
         return found
 
     def _cells(self) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
@@ -245,7 +265,7 @@ def record_of(plan: Plan, metric: Mapping[str, Any], method: Mapping[str, Any], 
             }
             for cell in plan.cells
         ],
-        "nodes": {node.key: [parent.node.key for parent in node.parents] for node in plan.graph.nodes},
+        "nodes": {node.key: [[parent.node.key, parent.artefact] for parent in node.parents] for node in plan.graph.nodes},
     }
 
 

@@ -6,9 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from secateur.registry import node_kinds
+from secateur.errors import PruningError, StoreError
+from secateur.masks import Mask
+from secateur.pruning.schedules import Dynamic, EarlyBird, Gradual
+from secateur.registry import learning_rates, node_kinds, optimizers, schedules, scores
 from secateur.steps import Step
 from secateur.studies.nodes import Checkpoints, ParentLink, Result, Workplace, lines, stopwatch
+from secateur.studies.options import read
+from secateur.studies.prune_node import TrainingBatches, layer_facts
+from secateur.studies.store import Artefact
+from secateur.training.changing_masks import ChangingMask, DynamicSparsity, EarlyBirdSearch, GradualPruning, How
 from secateur.training.loop import Actions, Run, Seeds, Settings, make_run, train
 from secateur.training.masking import KeepPruned
 from secateur.training.states import State, restore_model
@@ -47,10 +54,12 @@ def train_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
     def tell(run: Run) -> None:
         workplace.report({"event": "progress", "step": run.step, "total": run.total, "history": run.history[-1]})
 
+    masks = _MaskHistory(workplace)
+    changing = _changing_mask(spec, run, keeper, masks) if "pruning" in spec else None
     actions: dict[str, Sequence[Callable[[Run], None]]] = {
-        "start": [keeper.enforce, keep_asked],
-        "gradients": [keeper.mask_gradients],
-        "updated": [keeper.mask_weights, keep_asked],
+        "start": [changing.start if changing else keeper.enforce, keep_asked],
+        "gradients": [*([changing.gradients] if changing else []), keeper.mask_gradients],
+        "updated": [keeper.mask_weights, *([changing.updated] if changing else []), keep_asked],
         "evaluated": [tell],
         "epoch": [save_checkpoint],
     }
@@ -60,8 +69,84 @@ def train_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
     train(run, _typed(actions))
     if stored is None:
         _finish(workplace, run, first_step, result, missing)
+        if changing is not None:
+            result.artefacts.update(masks.artefacts())
+            result.facts["mask_steps"] = masks.steps
+            result.facts["layers"] = layer_facts(run.model, masks.last())
+            result.facts["emptied"] = masks.last().emptied()
         result.seconds["train"] = earlier + clock()
     return result
+
+
+class _MaskHistory:
+    """The masks that a run drew: each is written when it is drawn, so that a killed run finds them again."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        self.workplace = workplace
+        self.steps: list[int] = []
+        self._last: Mask | None = None
+
+    def add(self, step: int, mask: Mask) -> None:
+        """Keep the mask drawn at `step`."""
+        self.workplace.put(f"mask-{step}.safetensors", State(step, {}, mask=mask).to_bytes())
+        self._last = mask
+        if step not in self.steps:
+            self.steps.append(step)
+
+    def take_up(self, until: int) -> list[Mask]:
+        """The masks that an interrupted run drew up to its checkpoint."""
+        self.steps = [step for step in self.workplace.store.steps_of(self.workplace.key, "mask") if step <= until]
+        masks = [self._read(step) for step in self.steps]
+        self._last = masks[-1] if masks else None
+        return masks
+
+    def last(self) -> Mask:
+        """The mask in force at the end."""
+        if self._last is None:
+            raise StoreError("training ended before a mask was drawn")
+        return self._last
+
+    def artefacts(self) -> dict[str, Artefact]:
+        """Every mask under its step, and the last as `mask`."""
+        found = {f"mask/{step}": self.workplace.store.existing(self.workplace.key, f"mask-{step}.safetensors") for step in self.steps}
+        masks = {name: artefact for name, artefact in found.items() if artefact is not None}
+        return {**masks, "mask": masks[f"mask/{self.steps[-1]}"]}
+
+    def _read(self, step: int) -> Mask:
+        content = self.workplace.store.unfinished(self.workplace.key, f"mask-{step}.safetensors")
+        mask = State.from_bytes(content).mask
+        assert mask is not None
+        return mask
+
+
+def _changing_mask(spec: Mapping[str, Any], run: Run, keeper: KeepPruned, masks: _MaskHistory) -> ChangingMask:
+    """What changes the mask while training, as the specification's `pruning` table says."""
+    table = spec["pruning"]
+    entry = schedules.entry(table["schedule"]["name"])
+    schedule = entry.make(**read(entry, _without_name(table["schedule"])))
+    needs_batches = scores.entry(table["score"]["name"]).traits.get("needs_batches")
+    batches = TrainingBatches(run.dataset, run.settings.batch, run.seeds.data_order, table["batches"]) if needs_batches else None
+    how = How(
+        table["density"], tuple(table["prunable"]), _plain(table["score"]), _plain(table["scope"]), _plain(table["unit"]), table["rates"],
+        table["floor"], table["seed"], batches,
+    )  # fmt: skip
+    earlier = masks.take_up(run.step) if run.step else []
+    if isinstance(schedule, Gradual):
+        return GradualPruning(schedule, how, keeper, masks.add)
+    if isinstance(schedule, Dynamic):
+        return DynamicSparsity(schedule, how, keeper, masks.add)
+    if isinstance(schedule, EarlyBird):
+        return EarlyBirdSearch(schedule, how, masks.add, lambda: earlier)
+    raise PruningError(f"schedule {entry.name!r} does not prune while training")
+
+
+def _plain(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A component's table without what only the key needs."""
+    return {name: value for name, value in table.items() if name != "source"}
+
+
+def _without_name(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if name not in ("name", "source")}
 
 
 def _start(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[str, ParentLink]) -> Run:
@@ -92,12 +177,9 @@ def _start(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[str, 
 
 def _read_steps(table: Mapping[str, Any]) -> dict[str, Any]:
     """An optimiser's or schedule's table as its maker takes it."""
-    from secateur.registry import learning_rates, optimizers
-    from secateur.studies.options import read
-
     registry = optimizers if table["name"] in optimizers else learning_rates
     entry = registry.entry(table["name"])
-    return {"name": table["name"], **read(entry, {key: value for key, value in table.items() if key not in ("name", "source")})}
+    return {"name": table["name"], **read(entry, _without_name(table))}
 
 
 def _finish(workplace: Workplace, run: Run, first_step: int, result: Result, missing: set[str]) -> None:

@@ -26,7 +26,7 @@ _FORMAT = 1
 class State:
     """A moment of training: weights and buffers, and, where the run can go on from here, the optimiser's state and what is carried.
 
-    `facts` is JSON-able (the step, in a checkpoint the history so far). Tensors never alias live ones.
+    `facts` is JSON-able (in a checkpoint the history so far); `gathered` is what a changing mask gathered. Tensors never alias live ones.
     """
 
     step: int
@@ -35,6 +35,7 @@ class State:
     carried: tuple[Tensor, ...] = ()
     mask: Mask | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    gathered: Mapping[str, Tensor] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """The state as a safetensors file: equal states give equal bytes."""
@@ -52,6 +53,8 @@ class State:
                     tensors[key] = tensor.detach().cpu().reshape(-1)[torch.from_numpy(pattern.indices())]
                 else:
                     tensors[key] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in self.gathered.items():
+            tensors[f"gathered/{name}"] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for position, tensor in enumerate(self.carried):
             tensors[f"carried/{position}"] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         description["survivors"] = shapes
@@ -69,7 +72,7 @@ class State:
         mask = None
         if "mask" in description:
             mask = Mask.from_tensors({k.removeprefix("mask/"): t for k, t in tensors.items() if k.startswith("mask/")}, description["mask"])
-        groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "carried": {}}
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "carried": {}, "gathered": {}}
         for key, tensor in tensors.items():
             group, _, name = key.partition("/")
             if group == "mask":
@@ -82,7 +85,7 @@ class State:
                 tensor = whole.reshape(description["survivors"][key])
             groups[group][name] = tensor
         carried = tuple(groups["carried"][str(position)] for position in range(len(groups["carried"])))
-        return cls(description["step"], groups["model"], groups["optimizer"], carried, mask, description["facts"])
+        return cls(description["step"], groups["model"], groups["optimizer"], carried, mask, description["facts"], groups["gathered"])
 
 
 def capture_model(model: nn.Module) -> dict[str, Tensor]:
