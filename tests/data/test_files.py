@@ -179,10 +179,24 @@ def test_wrong_bytes_from_a_source_are_thrown_away_and_the_next_is_asked(online,
         thread.start()
         with pytest.raises(DataError, match="what was fetched has sha256"):
             online.find(raw(liar.url))
-        assert list((online.places.fetched / "things").iterdir()) == []
+        assert [path.name for path in (online.places.fetched / "things").iterdir()] == [".thing.csv.lock"]
         assert online.find(raw(liar.url, server.url)).read() == CONTENT
         liar.shutdown()
         thread.join()
+
+
+def test_of_two_who_want_the_same_file_one_fetches(online, server):
+    def find():
+        found.append(online.find(raw(server.url)).read())
+
+    found = []
+    threads = [threading.Thread(target=find) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [CONTENT] * 3
+    assert len(server.asked) == 1
 
 
 def test_a_large_file_is_read_again_only_when_it_changed(files, folder, monkeypatch):

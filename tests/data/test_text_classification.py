@@ -105,7 +105,7 @@ def test_unknown_formats_and_options_are_refused(files, tmp_path):
         text_files(files, path=path, max_tokens=0)
     with pytest.raises(InputError, match="padding = 'fixed' needs max_tokens"):
         text_files(files, path=path, padding="fixed", max_tokens=None)
-    with pytest.raises(InputError, match="'nothing' is no labelled-text data set"):
+    with pytest.raises(InputError, match="vocabulary_from: unknown labelled-text data set 'nothing'"):
         text_files(files, path=path, vocabulary_from=("nothing",))
     with pytest.raises(DataError, match="no such file"):
         text_files(files, path=str(tmp_path / "nowhere.csv"))

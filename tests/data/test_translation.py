@@ -80,7 +80,7 @@ def test_multi30k_counts(real_files):
 
 
 def test_multi30k_the_other_way(real_files):
-    data = multi30k(real_files, source="en", limit=500)
+    data = multi30k(real_files, source_language="en", limit=500)
     assert len(data.splits["train"]) == 500
     assert data.splits["test"].references[0] in multi30k(real_files).splits["test"].sources
     assert data.label == "Multi30k, English to German, cut to 500 training pairs"
