@@ -15,7 +15,10 @@ CONTENT = bytes(range(256)) * 4096
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-def raw(*sources, name="thing.csv", also=(), known=(Known(SHA256, "the thing"),)):
+THE_THING = (Known(SHA256, "the thing"),)
+
+
+def raw(*sources, name="thing.csv", also=(), known=THE_THING):
     return RawFile("things", name, known, also, sources)
 
 
@@ -176,10 +179,24 @@ def test_wrong_bytes_from_a_source_are_thrown_away_and_the_next_is_asked(online,
         thread.start()
         with pytest.raises(DataError, match="what was fetched has sha256"):
             online.find(raw(liar.url))
-        assert list((online.places.fetched / "things").iterdir()) == []
+        assert [path.name for path in (online.places.fetched / "things").iterdir()] == [".thing.csv.lock"]
         assert online.find(raw(liar.url, server.url)).read() == CONTENT
         liar.shutdown()
         thread.join()
+
+
+def test_of_two_who_want_the_same_file_one_fetches(online, server):
+    def find():
+        found.append(online.find(raw(server.url)).read())
+
+    found = []
+    threads = [threading.Thread(target=find) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [CONTENT] * 3
+    assert len(server.asked) == 1
 
 
 def test_a_large_file_is_read_again_only_when_it_changed(files, folder, monkeypatch):
@@ -188,9 +205,12 @@ def test_a_large_file_is_read_again_only_when_it_changed(files, folder, monkeypa
     path.write_bytes(CONTENT)
     files.find(raw())
     reads = []
-    monkeypatch.setattr(
-        "secateur.data.files._file_sha256", lambda path: reads.append(path) or hashlib.sha256(path.read_bytes()).hexdigest()
-    )
+
+    def read(path):
+        reads.append(path)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr("secateur.data.files._file_sha256", read)
     files.find(raw())
     assert reads == []
     path.write_bytes(CONTENT[:-1] + b"x")
@@ -220,5 +240,5 @@ def test_places_come_from_the_argument_then_the_environment(tmp_path):
     places = default_places(tmp_path / "mine", environ)
     assert places == Places((tmp_path / "mine", tmp_path / "env"), tmp_path / "kept")
     assert default_places(None, {}).folders == ()
-    with pytest.raises(InputError, match="SECATEUR_DATA: .*nowhere' is no folder"):
+    with pytest.raises(InputError, match=r"SECATEUR_DATA: .*nowhere' is no folder"):
         default_places(None, {"SECATEUR_DATA": str(tmp_path / "nowhere")})

@@ -12,7 +12,6 @@ from secateur.data.dataset import Dataset, Note
 from secateur.data.files import Files
 from secateur.data.raw import Found, Known, RawFile, decode
 from secateur.data.text_classification import (
-    TEXT_SOURCES,
     LabelledTexts,
     Padding,
     TextOptions,
@@ -90,10 +89,7 @@ def _source() -> TextSource:
     return TextSource("bible", 1, lambda files: [files.find(WORLD_ENGLISH)], _parse, "World English Bible, eight sections", test=0.1)
 
 
-TEXT_SOURCES["bible"] = _source
-
-
-@datasets.register("bible", forms=((WORLD_ENGLISH,),))
+@datasets.register("bible", forms=((WORLD_ENGLISH,),), texts=_source)
 def bible(
     files: Files,
     *,

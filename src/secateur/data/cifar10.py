@@ -106,7 +106,7 @@ def cifar10(
     """Colour photographs of ten kinds, 3 x 32 x 32: 50,000 for training (5,000 of them for validation), 10,000 for test."""
     found = files.find_all((CIFAR10_BINARY,), (CIFAR10_PYTHON,))[0]
     made_of = {"files": {found.raw.place: found.sha256}}
-    parsed = parsed_once(files.places, "cifar10", VERSION, made_of, lambda: _parse(found))
+    parsed = parsed_once(files.places, "cifar10", VERSION, made_of, lambda: _parse(found), files.progress)
     return image_classification(
         "cifar10",
         "CIFAR-10",

@@ -14,7 +14,6 @@ from secateur.data.partition import TRAIN
 from secateur.data.raw import Found, Known, RawFile
 from secateur.data.tables import named_columns, rows
 from secateur.data.text_classification import (
-    TEXT_SOURCES,
     LabelledTexts,
     Padding,
     TextOptions,
@@ -100,10 +99,7 @@ def _paper_source(repeats: int) -> TextSource:
     )
 
 
-TEXT_SOURCES["mpaa"] = _source
-
-
-@datasets.register("mpaa", forms=(MPAA,))
+@datasets.register("mpaa", forms=(MPAA,), texts=_source)
 def mpaa(
     files: Files,
     *,

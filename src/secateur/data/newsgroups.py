@@ -15,7 +15,6 @@ from secateur.data.files import Files
 from secateur.data.partition import TEST, TRAIN
 from secateur.data.raw import Found, Known, RawFile, decode
 from secateur.data.text_classification import (
-    TEXT_SOURCES,
     LabelledTexts,
     Padding,
     TextOptions,
@@ -97,10 +96,7 @@ def _source(headers: bool = False) -> TextSource:
     )
 
 
-TEXT_SOURCES["newsgroups"] = _source
-
-
-@datasets.register("newsgroups", forms=((NEWSGROUPS,),))
+@datasets.register("newsgroups", forms=((NEWSGROUPS,),), texts=_source)
 def newsgroups(
     files: Files,
     *,

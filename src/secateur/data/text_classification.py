@@ -16,11 +16,12 @@ from secateur.data.dataset import Dataset, DataShape, Note
 from secateur.data.files import Files
 from secateur.data.glove import word_vectors
 from secateur.data.parsed import Array, Parsed, parsed_once
-from secateur.data.partition import TEST, TRAIN, VALID, first_of_each, partition, repeats_across, shuffled_ranks
+from secateur.data.partition import PREPARATION, TEST, TRAIN, VALID, first_of_each, partition, repeats_across, shuffled_ranks
 from secateur.data.raw import Found
 from secateur.data.splits import TextSplit
 from secateur.data.tokens import Tokens
-from secateur.errors import DataError, InputError
+from secateur.errors import DataError, InputError, UnknownName
+from secateur.registry import datasets
 
 Vectors = Literal["none", "glove"]
 Padding = Literal["batch", "fixed"]
@@ -107,10 +108,6 @@ class Labelled:
         return rows
 
 
-TEXT_SOURCES: dict[str, Callable[[], TextSource]] = {}
-"""The labelled-text data sets whose words another's vocabulary may take in (`vocabulary_from`)."""
-
-
 def labelled(files: Files, source: TextSource, options: TextOptions) -> Labelled:
     """The data set parsed (once) and divided into splits."""
     found = source.find(files)
@@ -129,7 +126,7 @@ def labelled(files: Files, source: TextSource, options: TextOptions) -> Labelled
         arrays = {"labels": read.labels, "parts": read.parts.astype(np.uint8)}
         return Parsed(arrays | corpus_arrays(read.texts, options.tokens, options.lower), facts)
 
-    parsed = parsed_once(files.places, source.name, source.version, made_of, parse)
+    parsed = parsed_once(files.places, source.name, source.version, made_of, parse, files.progress)
     corpus, labels = corpus_of(parsed), parsed.arrays["labels"]
     strata = labels if labels.ndim == 1 else np.zeros(len(corpus), np.int64)
     examples = np.arange(len(corpus), dtype=np.uint64) if source.by_row else corpus.hashes
@@ -164,7 +161,8 @@ def text_classification(files: Files, source: TextSource, options: TextOptions) 
         "data": data.made_of,
         "others": [other.made_of for other in others],
         "vectors": vectors.made_of if vectors else None,
-        "options": asdict(options),
+        "options": {**asdict(options), "dimension": options.dimension if vectors else None},
+        "preparation": PREPARATION,
     }
     return Dataset(
         name=source.name,
@@ -185,9 +183,12 @@ def text_classification(files: Files, source: TextSource, options: TextOptions) 
 
 
 def _other(name: str) -> TextSource:
-    if name not in TEXT_SOURCES:
-        raise InputError(f"vocabulary_from: {name!r} is no labelled-text data set; known: {', '.join(sorted(TEXT_SOURCES))}")
-    return TEXT_SOURCES[name]()
+    """The source of another data set's texts: what it was registered with as `texts`."""
+    known = {entry.name: entry.traits["texts"] for entry in datasets if "texts" in entry.traits}
+    if name not in known:
+        raise UnknownName("labelled-text data set", name, known, "vocabulary_from")
+    source: TextSource = known[name]()
+    return source
 
 
 def _joint_counts(datasets: Sequence[Labelled]) -> dict[str, int]:
