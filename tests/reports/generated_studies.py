@@ -100,17 +100,17 @@ class GeneratedStudy:
                     if done:
                         progress = np.arange(1, epochs + 1) / epochs
                         rise = 1 - np.exp(-4 * progress)
-                        for epoch in range(epochs):
-                            curves.append(
-                                base
-                                | {
-                                    "step": (epoch + 1) * 195,
-                                    "epoch": float(epoch + 1),
-                                    "train_loss": float(2.0 - 1.6 * rise[epoch] + draw.normal(0, 0.01)),
-                                    "valid_loss": float(2.0 - 1.1 * rise[epoch] + 0.15 * progress[epoch] ** 3 + draw.normal(0, 0.01)),
-                                    f"valid_{metric}": scale(float(value * (0.4 + 0.6 * rise[epoch]) + draw.normal(0, 0.003))),
-                                }
-                            )
+                        curves += [
+                            base
+                            | {
+                                "step": (epoch + 1) * 195,
+                                "epoch": float(epoch + 1),
+                                "train_loss": float(2.0 - 1.6 * rise[epoch] + draw.normal(0, 0.01)),
+                                "valid_loss": float(2.0 - 1.1 * rise[epoch] + 0.15 * progress[epoch] ** 3 + draw.normal(0, 0.01)),
+                                f"valid_{metric}": scale(float(value * (0.4 + 0.6 * rise[epoch]) + draw.normal(0, 0.003))),
+                            }
+                            for epoch in range(epochs)
+                        ]
                     for parameter, kind, prunable, power in LAYERS:
                         layers.append(
                             base | {"parameter": parameter, "kind": kind, "prunable": prunable, "kept": int(prunable * density**power)}
@@ -167,9 +167,9 @@ class GeneratedStudy:
             "seconds": 250.0,
             "cost": {
                 arm: {
-                    "steps": 195 * self.epochs * self.levels,
-                    "multiply_adds": 4.2e9 * self.epochs * self.levels * 0.6,
-                    "seconds": 9.0 * self.levels,
+                    "steps": 195.0 * self.epochs * (self.levels + 1) * self.replicates,
+                    "multiply_adds": 4.2e9 * self.epochs * (1 + self.levels * 0.6) * self.replicates,
+                    "seconds": 9.0 * (1 + self.levels) * self.replicates,
                 }
                 for arm in self.arms
             },

@@ -98,6 +98,8 @@ def options(settings: Any) -> str:
         return f"{text(name)} ({inner})" if inner else text(name)
     if isinstance(settings, (list, tuple)):
         return ", ".join(options(value) for value in settings) if settings else "none"
+    if settings is None:
+        return "none"
     if isinstance(settings, bool):
         return "yes" if settings else "no"
     if isinstance(settings, float):

@@ -23,15 +23,16 @@ def first_screen(index: int, reported: Reported, drawn: Drawn) -> str:
     title = (
         f'<span class="answer-{words.answer}">{text(opening)}.</span> <span class="rest">{text(rest)}</span>' if rest else text(words.title)
     )
+    preset = f", preset {text(study.preset)}" if study.preset else ""
     replicates = reported.results["replicate"].n_unique()
     done = reported.results.filter(reported.results["status"] == "done").height
     kicker = (
-        f'<p class="kicker ui"><b>{text(study.title)}</b> &ensp;{text(study.name)}, preset {text(study.preset)}; '
+        f'<p class="kicker ui"><b>{text(study.title)}</b> &ensp;{text(study.name)}{preset}; '
         f"{say.count(replicates, 'replicate')}, {say.count(done, 'finished run')}</p>"
     )
     findings = "".join(f"<li><b>{text(arm)}</b> {text(found)}</li>" for arm, found in words.findings)
     limits = "".join(f"<p>{text(line)}</p>" for line in words.limits[:2])
-    arms = "".join(f"<li><b>{text(arm)}</b> {what}</li>" for arm, what in _arms_in_words(reported).items())
+    arms = "".join(f"<li><b>{text(arm)}</b>: {what}</li>" for arm, what in _arms_in_words(reported).items())
     caption = (
         f"Test {text(say.metric_name(reported.rule.metric))} against the weights left. Points: mean over replicates; bars: 95 % intervals; "
         "small dots: single replicates; dashed line and band: the dense network and its interval"
@@ -210,7 +211,7 @@ def cost(index: int, reported: Reported, drawn: Drawn) -> str:
                 [
                     text(row["series"]),
                     say.density(arm.matches_down_to) if arm and arm.matches_down_to is not None else "not shown",
-                    f"{row['steps']:,}" if row["steps"] is not None else "\u2013",
+                    f"{row['steps']:,.0f}" if row["steps"] is not None else "\u2013",
                     say.large(row["multiply_adds"]) if row["multiply_adds"] is not None else "\u2013",
                     say.duration(row["seconds"]) if row["seconds"] is not None else "\u2013",
                     f"{row['multiply_adds_of_dense']:.3g} \u00d7" if row["multiply_adds_of_dense"] is not None else "\u2013",
@@ -235,7 +236,7 @@ def cost(index: int, reported: Reported, drawn: Drawn) -> str:
             index,
             f"costs:{measures[0]}",
             "Chart: cost of each arm as a multiple of training dense once",
-            "All runs of an arm together, replicates averaged.",
+            "All runs that one replicate of an arm needs: dense training, every level, every rewind.",
         )
         + markup.table("Cost of finding tickets beside their quality", heads, rows)
         + "</section>"
@@ -337,6 +338,8 @@ def _arms_in_words(reported: Reported) -> dict[str, str]:
 
 def arm_in_words(settings: Mapping[str, Any]) -> str:
     """What an arm does, from its own settings: a clause that follows its name."""
+    if settings.get("about"):
+        return f"{text(str(settings['about']).rstrip('.'))}."
     rewind, source = settings.get("rewind"), settings.get("mask_from")
     prune = settings.get("prune") or {}
     parts = []
