@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -175,6 +176,49 @@ class GeneratedStudy:
             },
             "fingerprints_mixed": False,
         }
+
+
+class OpenStudy(GeneratedStudy):
+    """A generated study that also tells what its networks predict and hold."""
+
+    words_looked_at = ("king", "temple")
+
+    def predictions(self) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
+        classes = len(self.method()["data"]["classes"])
+        targets = np.random.default_rng(0).integers(0, classes, 800)
+        for row in self._results.filter(pl.col("status") == "done").iter_rows(named=True):
+            draw = np.random.default_rng([row["replicate"], row["level"], len(row["arm"])])
+            right = draw.random(800) < row["test_accuracy"] - 0.25 * (targets == 3) * (1 - row["density"])
+            yield (
+                {key: row[key] for key in ("arm", "level", "replicate")},
+                targets,
+                np.where(right, targets, (targets + draw.integers(1, 3, 800)) % classes),
+            )
+
+    def weights(self) -> Iterator[tuple[dict[str, Any], str, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+        draw = np.random.default_rng(1)
+        start = {
+            "embedding.weight": draw.normal(0, 0.1, (60, 24)),
+            "output.weight": draw.normal(0, 0.3, (8, 120)),
+            "output.bias": np.zeros(8),
+        }
+        end = {name: values + draw.normal(0, 0.05, values.shape) for name, values in start.items()}
+        yield {"arm": "dense", "level": 0, "replicate": 0}, "start", start, {}
+        yield {"arm": "dense", "level": 0, "replicate": 0}, "end", end, {}
+        for level in (2, self.levels):
+            kept = {
+                name: np.abs(end[name]) > np.quantile(np.abs(end[name]), 1 - self.keep_each**level)
+                for name in ("embedding.weight", "output.weight")
+            }
+            yield (
+                {"arm": self.arms[0], "level": level, "replicate": 0},
+                "end",
+                {name: values * kept.get(name, 1) for name, values in end.items()},
+                kept,
+            )
+
+    def words(self) -> tuple[list[str], tuple[str, ...]]:
+        return ["<pad>", "<unk>", "king", "temple", *(f"word{number}" for number in range(56))], self.words_looked_at
 
 
 def _crossed(factors: dict[str, list[Any]]) -> list[dict[str, Any]]:

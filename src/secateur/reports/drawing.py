@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.analysis import phrasing as say
-from secateur.reports import chart_data, charts, look
+from secateur.reports import chart_data, charts, inside, inside_charts, look
 from secateur.reports.chart_data import Rows
 from secateur.reports.study import Reported
 
@@ -60,10 +60,33 @@ def draw(reported: Reported) -> Drawn:
         if any(row[f"{measure}_of_dense"] is not None for row in datasets["costs"]):
             arms = [row["series"] for row in datasets["costs"]]
             specs[f"costs:{measure}"] = charts.costs(measure, names or arms, f"{title}, as a multiple of training dense once")
+    datasets |= inside.prediction_rows(reported)
+    datasets |= inside.weight_rows(reported)
+    specs |= _inside(datasets)
     if datasets["resolution"]:
         pairs = max((v.pairs for v in reported.judgement.verdicts), default=0)
         specs["resolution"] = charts.resolution(rule, pairs)
     return Drawn(names, {name: rows for name, rows in datasets.items() if rows}, specs)
+
+
+def _inside(datasets: Mapping[str, Rows]) -> dict[str, charts.Spec]:
+    """The charts of what networks predict and hold, as far as there is anything to draw."""
+    specs = {}
+    if datasets.get("forgetting"):
+        classes = len({row["class"] for row in datasets["forgetting"]}) - 1
+        picks = list(dict.fromkeys(row["pick"] for row in datasets["confusion"]))
+        specs["forgetting"] = inside_charts.forgetting(datasets["forgetting"][0]["series"], classes)
+        specs["confusion"] = inside_charts.confusion(picks[0], classes)
+        specs["confusion-pruned"] = inside_charts.confusion(picks[-1], classes)
+    if datasets.get("histograms"):
+        first = datasets["histograms"][0]
+        specs["histograms"] = inside_charts.histograms(
+            first["parameter"], list(dict.fromkeys(row["label"] for row in datasets["histograms"]))
+        )
+    for name, make in (("heat", inside_charts.heat), ("radar", inside_charts.radar)):
+        if datasets.get(name):
+            specs[name] = make(datasets[name][0]["pick"])
+    return specs
 
 
 def _window(points: Rows, runs: Rows, marks: Sequence[float], most: float) -> charts.Window:
@@ -105,7 +128,7 @@ def figure_spec(spec: charts.Spec, drawn: Drawn, width: int = 520, legend: bool 
     """The spec with its data, a fixed width, the light colours and a legend of arms: ready for a static figure."""
     complete = {
         **spec,
-        "width": width,
+        "width": width if spec["width"] == "container" else spec["width"],
         "autosize": {"type": "pad"},
         "datasets": {name: drawn.datasets.get(name, []) for name in datasets_of(spec)},
         "config": look.vega_config(look.FIGURE_FONT),

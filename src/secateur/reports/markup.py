@@ -87,6 +87,12 @@ def key(study: int, names: Sequence[str]) -> str:
     return f'<div class="key" role="group" aria-label="Arms shown in charts and tables">{dense}{"".join(buttons)}{scale}</div>'
 
 
+def select(index: int, chart: str, pick: str, label: str, choices: Mapping[str, str]) -> str:
+    """A choice that redraws the chart it names: `pick` is the chart's datum that it sets (series, chart)."""
+    choose = "".join(f'<option value="{text(value)}">{text(shown)}</option>' for value, shown in choices.items())
+    return f'<label>{text(label)} <select data-pick="{pick}" aria-controls="chart-{index}-{chart}">{choose}</select></label>'
+
+
 def options(settings: Any) -> str:
     """A recipe's table in a line: `adam (lr 0.002), batch 128`."""
     if isinstance(settings, Mapping):

@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any
 
 import secateur
-from secateur.reports import chart_data, comparison, look, method, sections, vega
+from secateur.reports import chart_data, comparison, inside_sections, look, method, sections, vega
 from secateur.reports.drawing import Drawn, draw
 from secateur.reports.markup import text
 from secateur.reports.study import Reported
@@ -57,6 +57,8 @@ def _article(index: int, reported: Reported, drawn: Drawn) -> str:
         sections.speed(index, drawn),
         sections.training(index, reported, drawn),
         sections.layers(index, drawn),
+        inside_sections.forgotten(index, drawn),
+        inside_sections.weights(index, drawn),
         sections.cost(index, reported, drawn),
         sections.published(reported, drawn),
         method.data_and_method(reported),
@@ -91,8 +93,7 @@ def _embedded(reported: Reported, drawn: Drawn) -> dict[str, Any]:
             "results": reported.results.to_dict(as_series=False),
             "curves": datasets.get("curves", {}),
             "layers": datasets.get("layers", {}),
-            "speed": datasets.get("speed", {}),
-            "resolution": datasets.get("resolution", {}),
+            **{name: datasets.get(name, {}) for name in ("speed", "resolution", "forgetting", "confusion", "histograms")},
         },
         "verdict": verdict_document(reported),
     }

@@ -167,8 +167,8 @@ def training(index: int, reported: Reported, drawn: Drawn) -> str:
         return ""
     choose = (
         '<div class="pick">'
-        + _select(index, "curves", "series", "Arm", {name: name for name in drawn.names})
-        + _select(index, "curves", "chart", "Measure", {f"curves:{column}": charts.measure_name(column) for column in columns})
+        + markup.select(index, "curves", "series", "Arm", {name: name for name in drawn.names})
+        + markup.select(index, "curves", "chart", "Measure", {f"curves:{column}": charts.measure_name(column) for column in columns})
         + "</div>"
     )
     label = "Chart: training curves of one arm, a line for each density"
@@ -185,7 +185,7 @@ def layers(index: int, drawn: Drawn) -> str:
     """Which layers survive."""
     if "layers" not in drawn.specs:
         return ""
-    choose = '<div class="pick">' + _select(index, "layers", "series", "Arm", {name: name for name in drawn.names}) + "</div>"
+    choose = '<div class="pick">' + markup.select(index, "layers", "series", "Arm", {name: name for name in drawn.names}) + "</div>"
     label = "Chart: density of each parameter at each level of pruning"
     caption = "Percent of each parameter's prunable weights that are kept (mean over replicates), against what is left in all."
     return (
@@ -227,7 +227,9 @@ def cost(index: int, reported: Reported, drawn: Drawn) -> str:
         ("of one dense training", True),
     ]
     words = {"multiply_adds": "multiply-adds", "steps": "training steps", "seconds": "seconds"}
-    choose = '<div class="pick">' + _select(index, "costs", "chart", "Counted in", {f"costs:{m}": words[m] for m in measures}) + "</div>"
+    choose = (
+        '<div class="pick">' + markup.select(index, "costs", "chart", "Counted in", {f"costs:{m}": words[m] for m in measures}) + "</div>"
+    )
     return (
         "<section><h2>What finding the tickets took</h2><p class=lead>A ticket is not free: it is the end of a search. "
         "Here is the price of each arm beside how far down it got.</p>"
@@ -303,11 +305,6 @@ def downloads(index: int) -> str:
         for name, label in (("results", "results.csv"), ("curves", "curves.csv"), ("layers", "layers.csv"), ("verdict", "verdict.json"))
     )
     return f'<section><h2>The data</h2><p class=lead>All of it is in this file.</p><div class="downloads">{buttons}</div></section>'
-
-
-def _select(index: int, chart: str, pick: str, label: str, choices: Mapping[str, str]) -> str:
-    choose = "".join(f'<option value="{text(value)}">{text(shown)}</option>' for value, shown in choices.items())
-    return f'<label>{text(label)} <select data-pick="{pick}" aria-controls="chart-{index}-{chart}">{choose}</select></label>'
 
 
 def _series(verdict: Verdict) -> str:

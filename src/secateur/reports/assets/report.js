@@ -54,6 +54,7 @@
         logLevel: 1, // a chart without rows yet is no mistake
         tooltip: { theme: "custom", disableDefaultStyle: true },
       });
+      result.hides = (spec.params || []).some((param) => param.name === "hidden");
       mine.views.set(figure, result);
       figure.dataset.drawn = "true";
     } catch (error) {
@@ -71,6 +72,7 @@
     });
     article.querySelectorAll("tr[data-series]").forEach((row) => { row.hidden = mine.hidden.has(row.dataset.series); });
     for (const result of mine.views.values()) {
+      if (!result.hides) continue;
       try { result.view.signal("hidden", [...mine.hidden]).run(); } catch (error) { errors.push(error.message); }
     }
     status.textContent = `${series} ${mine.hidden.has(series) ? "hidden" : "shown"}`;
