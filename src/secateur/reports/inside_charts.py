@@ -113,7 +113,11 @@ def radar(pick: str) -> Spec:
                 "data": {"values": rings},
                 "mark": {"type": "arc", "filled": False, "stroke": "var(--line)", "theta": 0, "theta2": 6.2832, "aria": False},
                 "encoding": {
-                    "radius": {"field": "radius", "type": "quantitative", "scale": {"domain": [0, 1.05], "range": [0, 160], "zero": True}}
+                    "radius": {
+                        "field": "radius",
+                        "type": "quantitative",
+                        "scale": {"type": "linear", "domain": [0, 1.05], "range": [0, 160]},
+                    }
                 },
             },
             {

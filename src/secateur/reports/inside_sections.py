@@ -14,11 +14,12 @@ def forgotten(index: int, drawn: Drawn) -> str:
     series = list(dict.fromkeys(row["series"] for row in drawn.datasets["forgetting"]))
     picks = list(dict.fromkeys(row["pick"] for row in drawn.datasets["confusion"]))
     pruned = [pick for pick in picks if not pick.startswith("dense")] or picks
-    rows: list[tuple[str | None, list[str]]] = [
-        (row["series"], [text(row["series"]), row["left"], f"{row['always']:,}", f"{row['examples']:,}", str(row["n"])])
-        for row in drawn.datasets["forgotten"]
-    ]
-    heads = [("arm", False), ("weights left", True), ("forgotten by every replicate", True), ("test examples", True), ("n", True)]
+    always = {(row["series"], row["left"]): f"{row['always']:,}" for row in drawn.datasets["forgotten"]}
+    lefts = list(dict.fromkeys(row["left"] for row in sorted(drawn.datasets["forgotten"], key=lambda row: row["level"])))
+    rows: list[tuple[str | None, list[str]]] = [(name, [text(name), *(always.get((name, left), "") for left in lefts)]) for name in series]
+    heads = [("weights left", False), *((left, True) for left in lefts)]
+    first = drawn.datasets["forgotten"][0]
+    caption = f"Of {first['examples']:,} test examples, how many every dense network gets right and every ticket gets wrong"
     return (
         "<section><h2>What pruning forgets</h2><p class=lead>An average can stay while a class goes. Recall of each class against "
         "the dense network, in points; paired by replicate.</p>"
@@ -29,7 +30,7 @@ def forgotten(index: int, drawn: Drawn) -> str:
             index, "forgetting", "Chart: change of each class's recall by density", "Point at a cell for its interval.", series=series[0]
         )
         + markup.lazy_table(index, "forgetting", "Recall by class as a table")
-        + markup.table("Examples that every dense network gets right and every ticket gets wrong", heads, rows)
+        + markup.table(caption, heads, rows)
         + "<h3>What is taken for what</h3>"
         + '<div class="two"><div><p class="pick ui">dense</p>'
         + markup.figure(index, "confusion", "Chart: confusion matrix of the dense network", "Percent of the true class.", series=picks[0])
