@@ -97,6 +97,27 @@ def speed(names: Sequence[str], window: Window) -> Spec:
     return _chart(layers, height=260)
 
 
+def together(names: Sequence[str], window: Window) -> Spec:
+    """Several studies: difference to dense, in margins, against remaining weights: data set `together`."""
+    tooltip = [
+        ("series", "study and arm"),
+        ("left", "weights left"),
+        ("shown", "to dense"),
+        ("interval", "95 % interval"),
+        ("n", "replicates"),
+    ]
+    marks: list[Spec] = [
+        {
+            "data": {"values": [{"mean": value}]},
+            "mark": {"type": "rule", "color": "var(--ink)", "strokeWidth": 1.2, "strokeDash": dash, "aria": False},
+            "encoding": {"y": {"field": "mean", "type": "quantitative"}},
+        }
+        for value, dash in ((0.0, [1, 0]), (-1.0, [5, 3]))
+    ]
+    arms = _against_kept("together", names, {"title": "difference to dense, in margins"}, [*tooltip, ("verdict", "verdict")], window)[2:]
+    return _chart([*marks, *arms], height=330)
+
+
 def curves(column: str, series: str, lefts: Sequence[str]) -> Spec:
     """Training curves of one series: a line a density (mean over replicates), each replicate faint: data set `curves`."""
     axis: Spec = {"title": measure_name(column)}

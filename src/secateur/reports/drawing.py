@@ -41,13 +41,13 @@ def draw(reported: Reported) -> Drawn:
     metrics = {row["metric"] for row in datasets["published"]}
     marks = [row["value"] for row in datasets["published"] if row["metric"] == rule.metric]
     most = 1.0 if say.is_fraction(rule.metric) else math.inf
-    window = _window(datasets["quality"], datasets["quality_runs"], marks, most)
-    specs = {"quality": charts.quality(rule, names, window, rule.metric in metrics, bool(datasets["lost"]))}
+    shown = window(datasets["quality"], datasets["quality_runs"], marks, most)
+    specs = {"quality": charts.quality(rule, names, shown, rule.metric in metrics, bool(datasets["lost"]))}
     if "best_step" in reported.results.columns:
         datasets["speed"] = chart_data.points(reported, "best_step")
         datasets["speed_runs"] = chart_data.runs(reported, "best_step")
         if datasets["speed"]:
-            specs["speed"] = charts.speed(names, _window(datasets["speed"], datasets["speed_runs"], [], math.inf))
+            specs["speed"] = charts.speed(names, window(datasets["speed"], datasets["speed_runs"], [], math.inf))
     if datasets["curves"] and names:
         lefts = densities(reported)
         for column in chart_data.curve_columns(reported):
@@ -89,7 +89,7 @@ def _inside(datasets: Mapping[str, Rows]) -> dict[str, charts.Spec]:
     return specs
 
 
-def _window(points: Rows, runs: Rows, marks: Sequence[float], most: float) -> charts.Window:
+def window(points: Rows, runs: Rows, marks: Sequence[float], most: float) -> charts.Window:
     """All runs and published numbers are in sight; of the intervals as much as leaves the runs most of the room."""
     densities = sorted({round(row["kept"], 6) for row in points if row["level"] > 0}, reverse=True)
     ticks = densities if len(densities) <= _TICKS else [100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01]

@@ -24,7 +24,8 @@ def page(studies: Sequence[Reported], drawn: Sequence[Drawn] | None = None, poll
     drawn = drawn if drawn is not None else [draw(reported) for reported in studies]
     pairs = list(zip(studies, drawn, strict=True))
     articles = "".join(_article(index, reported, charts) for index, (reported, charts) in enumerate(pairs))
-    together = comparison.section(studies) if len(studies) > 1 else ""
+    charted = comparison.drawn(studies) if len(studies) > 1 else None
+    together = comparison.section(studies, charted) if charted else ""
     library, script = vega.bundle(), _asset("report.js")
     policy = (
         f"default-src 'none'; script-src {_hash(library)} {_hash(script)}; style-src 'unsafe-inline'; "
@@ -32,7 +33,11 @@ def page(studies: Sequence[Reported], drawn: Sequence[Drawn] | None = None, poll
     )
     title = studies[0].study.title if len(studies) == 1 else f"{len(studies)} studies compared"
     live = f' data-poll="{poll:g}"' if poll is not None else ""
-    data = _json({"config": look.vega_config(), "studies": [_embedded(reported, charts) for reported, charts in pairs]})
+    embedded = [_embedded(reported, charts) for reported, charts in pairs]
+    if charted:
+        datasets = {name: chart_data.columnar(rows) for name, rows in charted.datasets.items()}
+        embedded.append({"name": "comparison", "charts": charted.specs, "datasets": datasets, "tables": {}, "verdict": {}})
+    data = _json({"config": look.vega_config(), "studies": embedded})
     return (
         "<!doctype html>\n"
         f'<html lang="en"{live}><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'

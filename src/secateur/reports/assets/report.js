@@ -66,7 +66,7 @@
   function toggle(index, series) {
     const mine = state[index];
     if (!mine.hidden.delete(series)) mine.hidden.add(series);
-    const article = document.querySelectorAll("article")[index];
+    const article = document.querySelector(`article[data-study="${index}"]`);
     article.querySelectorAll(`.key button[data-series]`).forEach((button) => {
       button.setAttribute("aria-pressed", String(!mine.hidden.has(button.dataset.series)));
     });
