@@ -17,7 +17,7 @@ from secateur.reports.chart_data import Rows, series_of
 from secateur.reports.study import Reported
 
 MOST_CLASSES = 30
-MOST_MATRICES = 24
+MOST_MATRICES = 16
 NEIGHBOURS = 6
 
 Identity = Mapping[str, Any]
@@ -149,7 +149,7 @@ def _histogram(label: str, order: int, parameter: str, tensor: NDArray[Any], kep
 
 
 def _heat(pick: str, tensor: NDArray[Any]) -> Rows:
-    grid = heat_map(tensor)
+    grid = heat_map(tensor, most=32)
     return [
         {"pick": pick, "row": row, "column": column, "value": float(f"{grid[row, column]:.3g}")}
         for row in range(grid.shape[0])

@@ -95,7 +95,7 @@ def _embedded(reported: Reported, drawn: Drawn) -> dict[str, Any]:
         "charts": drawn.specs,
         "datasets": datasets,
         "tables": {
-            "results": reported.results.to_dict(as_series=False),
+            "results": {name: chart_data.compact(values) for name, values in reported.results.to_dict(as_series=False).items()},
             "curves": datasets.get("curves", {}),
             "layers": datasets.get("layers", {}),
             **{name: datasets.get(name, {}) for name in ("speed", "resolution", "forgetting", "confusion", "histograms")},

@@ -6,6 +6,13 @@
   const errors = [];
   const status = document.getElementById("status");
 
+  // a column of repeated texts stands as its distinct values and their codes
+  const unpacked = (columns) => Object.fromEntries(Object.entries(columns).map(([name, column]) =>
+    [name, Array.isArray(column) ? column : column.codes.map((code) => column.values[code])]));
+  for (const study of page.studies) {
+    for (const group of [study.datasets, study.tables]) for (const name of Object.keys(group)) group[name] = unpacked(group[name]);
+  }
+
   const rowsOf = (columns) => {
     const names = Object.keys(columns);
     if (!names.length) return [];
