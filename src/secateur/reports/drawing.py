@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.analysis import phrasing as say
-from secateur.reports import chart_data, charts, inside, inside_charts, look
+from secateur.reports import analyses, chart_data, charts, inside, inside_charts, look
 from secateur.reports.chart_data import Rows
 from secateur.reports.study import Reported
 
@@ -63,6 +63,10 @@ def draw(reported: Reported) -> Drawn:
     datasets |= inside.prediction_rows(reported)
     datasets |= inside.weight_rows(reported)
     specs |= _inside(datasets)
+    for analysis in analyses.of_study(reported.study):
+        datasets[analysis.dataset] = analyses.rows(analysis)
+        if datasets[analysis.dataset]:
+            specs[analysis.dataset] = analyses.spec(analysis, datasets[analysis.dataset])
     if datasets["resolution"]:
         pairs = max((v.pairs for v in reported.judgement.verdicts), default=0)
         specs["resolution"] = charts.resolution(rule, pairs)

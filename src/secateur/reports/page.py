@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any
 
 import secateur
-from secateur.reports import chart_data, comparison, inside_sections, look, method, sections, vega
+from secateur.reports import analyses, chart_data, comparison, inside_sections, look, method, sections, vega
 from secateur.reports.drawing import Drawn, draw
 from secateur.reports.markup import text
 from secateur.reports.study import Reported
@@ -64,6 +64,7 @@ def _article(index: int, reported: Reported, drawn: Drawn) -> str:
         sections.layers(index, drawn),
         inside_sections.forgotten(index, drawn),
         inside_sections.weights(index, drawn),
+        analyses.section(index, [analysis for analysis in analyses.of_study(reported.study) if analysis.dataset in drawn.specs]),
         sections.cost(index, reported, drawn),
         sections.published(reported, drawn),
         method.data_and_method(reported),
@@ -99,6 +100,7 @@ def _embedded(reported: Reported, drawn: Drawn) -> dict[str, Any]:
             "curves": datasets.get("curves", {}),
             "layers": datasets.get("layers", {}),
             **{name: datasets.get(name, {}) for name in ("speed", "resolution", "forgetting", "confusion", "histograms")},
+            **{name: columns for name, columns in datasets.items() if name.startswith("analysis-")},
         },
         "verdict": verdict_document(reported),
     }

@@ -214,7 +214,7 @@ def cost(index: int, reported: Reported, drawn: Drawn) -> str:
                     f"{row['steps']:,.0f}" if row["steps"] is not None else "\u2013",
                     say.large(row["multiply_adds"]) if row["multiply_adds"] is not None else "\u2013",
                     say.duration(row["seconds"]) if row["seconds"] is not None else "\u2013",
-                    f"{row['multiply_adds_of_dense']:.3g} \u00d7" if row["multiply_adds_of_dense"] is not None else "\u2013",
+                    _times(row["multiply_adds_of_dense"] if row["multiply_adds_of_dense"] is not None else row["steps_of_dense"]),
                 ],
             )
         )
@@ -305,6 +305,10 @@ def downloads(index: int) -> str:
         for name, label in (("results", "results.csv"), ("curves", "curves.csv"), ("layers", "layers.csv"), ("verdict", "verdict.json"))
     )
     return f'<section><h2>The data</h2><p class=lead>All of it is in this file.</p><div class="downloads">{buttons}</div></section>'
+
+
+def _times(ratio: float | None) -> str:
+    return "\u2013" if ratio is None else f"{ratio:.3g} \u00d7"
 
 
 def _series(verdict: Verdict) -> str:
