@@ -11,56 +11,65 @@ SECATEUR_INLINE Vec<T, W> where_positive(Vec<T, W> value, Vec<T, W> condition) {
     return condition > Vec<T, W>{} ? value : Vec<T, W>{};
 }
 
-// Block columns of W features for B examples from example `first` on; what lies past `count` is zero.
-template <class T, int W>
+// A block of W features and W examples from example `first` on. Where not Whole, what lies past `count` is zero.
+template <class T, int W, bool Whole, bool Masked>
 SECATEUR_INLINE void pack_block(const Edge<T>& edge, std::int64_t feature, std::int64_t first) {
     Vec<T, W> v[W];
-    for (int i = 0; i < W; ++i) {
-        if (first + i >= edge.count) {
-            v[i] = Vec<T, W>{};
-            continue;
+    SECATEUR_UNROLL for (int i = 0; i < W; ++i) {
+        v[i] = Vec<T, W>{};
+        if (Whole || first + i < edge.count) {
+            const std::int64_t at = (first + i) * edge.ld + feature;
+            v[i] = load<W>(edge.outside + at);
+            if constexpr (Masked) v[i] = where_positive<T, W>(v[i], load<W>(edge.positive + at));
         }
-        const std::int64_t at = (first + i) * edge.ld + feature;
-        v[i] = load<W>(edge.outside + at);
-        if (edge.positive) v[i] = where_positive<T, W>(v[i], load<W>(edge.positive + at));
     }
     transpose<W, T>(v);
-    for (int i = 0; i < W; ++i) store<W>(edge.inside + (feature + i) * edge.ld_inside + first, v[i]);
+    T* to = edge.inside + feature * edge.ld_inside + first;
+    SECATEUR_UNROLL for (int i = 0; i < W; ++i) store<W>(to + i * edge.ld_inside, v[i]);
 }
 
-template <class T, int W>
+template <class T, int W, bool Whole, bool Relu>
 SECATEUR_INLINE void unpack_block(const Edge<T>& edge, std::int64_t feature, std::int64_t first) {
     Vec<T, W> v[W];
-    for (int i = 0; i < W; ++i) {
-        v[i] = load<W>(edge.inside + (feature + i) * edge.ld_inside + first);
-        if (edge.relu) v[i] = where_positive<T, W>(v[i], v[i]);
+    const T* from = edge.inside + feature * edge.ld_inside + first;
+    SECATEUR_UNROLL for (int i = 0; i < W; ++i) {
+        v[i] = load<W>(from + i * edge.ld_inside);
+        if constexpr (Relu) v[i] = where_positive<T, W>(v[i], v[i]);
     }
     transpose<W, T>(v);
-    for (int i = 0; i < W && first + i < edge.count; ++i) store<W>(edge.outside + (first + i) * edge.ld + feature, v[i]);
+    T* to = edge.outside + first * edge.ld + feature;
+    SECATEUR_UNROLL for (int i = 0; i < W; ++i)
+        if (Whole || first + i < edge.count) store<W>(to + i * edge.ld, v[i]);
 }
 
-template <class T, int W>
-void pack_examples(const Edge<T>& edge) {
+template <class T, int W, bool Masked>
+SECATEUR_INLINE void pack_examples(const Edge<T>& edge) {
     std::int64_t feature = 0;
-    for (; feature + W <= edge.features; feature += W)
-        for (int first = 0; first < edge.tile; first += W) pack_block<T, W>(edge, feature, first);
+    for (; feature + W <= edge.features; feature += W) {
+        int first = 0;
+        for (; first + W <= edge.count; first += W) pack_block<T, W, true, Masked>(edge, feature, first);
+        for (; first < edge.tile; first += W) pack_block<T, W, false, Masked>(edge, feature, first);
+    }
     for (; feature < edge.features; ++feature)
         for (std::int64_t i = 0; i < edge.tile; ++i) {
             const std::int64_t at = i * edge.ld + feature;
-            const bool kept = i < edge.count && (!edge.positive || edge.positive[at] > T(0));
+            const bool kept = i < edge.count && (!Masked || edge.positive[at] > T(0));
             edge.inside[feature * edge.ld_inside + i] = kept ? edge.outside[at] : T(0);
         }
 }
 
-template <class T, int W>
-void unpack_examples(const Edge<T>& edge) {
+template <class T, int W, bool Relu>
+SECATEUR_INLINE void unpack_examples(const Edge<T>& edge) {
     std::int64_t feature = 0;
-    for (; feature + W <= edge.features; feature += W)
-        for (int first = 0; first < edge.count; first += W) unpack_block<T, W>(edge, feature, first);
+    for (; feature + W <= edge.features; feature += W) {
+        int first = 0;
+        for (; first + W <= edge.count; first += W) unpack_block<T, W, true, Relu>(edge, feature, first);
+        for (; first < edge.count; first += W) unpack_block<T, W, false, Relu>(edge, feature, first);
+    }
     for (; feature < edge.features; ++feature)
         for (std::int64_t i = 0; i < edge.count; ++i) {
             const T value = edge.inside[feature * edge.ld_inside + i];
-            edge.outside[i * edge.ld + feature] = edge.relu && !(value > T(0)) ? T(0) : value;
+            edge.outside[i * edge.ld + feature] = Relu && !(value > T(0)) ? T(0) : value;
         }
 }
 
@@ -110,11 +119,11 @@ SECATEUR_INLINE void by_width(const Edge<T>& edge) {
 
 template <class T, int W>
 struct PackExamples {
-    static void run(const Edge<T>& edge) { pack_examples<T, W>(edge); }
+    static void run(const Edge<T>& edge) { edge.positive ? pack_examples<T, W, true>(edge) : pack_examples<T, W, false>(edge); }
 };
 template <class T, int W>
 struct UnpackExamples {
-    static void run(const Edge<T>& edge) { unpack_examples<T, W>(edge); }
+    static void run(const Edge<T>& edge) { edge.relu ? unpack_examples<T, W, true>(edge) : unpack_examples<T, W, false>(edge); }
 };
 
 template <class T>

@@ -11,45 +11,43 @@ namespace secateur::SECATEUR_ISA {
 // Partial dot products wait here, one vector each, until W of them can be summed across their lanes at once.
 template <class T, int W>
 struct Dots {
-    static constexpr int capacity = W < 4 ? 4 * W : 4 * W;
+    static constexpr int capacity = 4 * W;
     alignas(64) T partial[capacity * W];
     int filled = 0;
-    const std::uint32_t* places;  // of the first one waiting
-    T* dvalues;
+    T* to;  // where the first one's sum goes; the others follow
     bool add;
 
-    void write() {
-        for (int i = 0; i < filled; i += W) {
-            Vec<T, W> v[W];
-            for (int j = 0; j < W; ++j) v[j] = load<W>(partial + (i + j) * W);
-            add_lanes<W, T>(v);
-            alignas(64) T sums[W];
-            store<W>(sums, v[0]);
-            const int n = filled - i < W ? filled - i : W;
-            if (add)
-                for (int j = 0; j < n; ++j) dvalues[places[i + j]] += sums[j];
-            else
-                for (int j = 0; j < n; ++j) dvalues[places[i + j]] = sums[j];
+    SECATEUR_INLINE Vec<T, W> sums(int from) const {
+        Vec<T, W> v[W];
+        SECATEUR_UNROLL for (int j = 0; j < W; ++j) v[j] = load<W>(partial + (from + j) * W);
+        add_lanes<W, T>(v);
+        return v[0];
+    }
+
+    __attribute__((noinline)) void write() {
+        int i = 0;
+        for (; i + W <= filled; i += W) store<W>(to + i, add ? load<W>(to + i) + sums(i) : sums(i));
+        if (i < filled) {
+            const Vec<T, W> last = sums(i);
+            for (int j = 0; i + j < filled; ++j) to[i + j] = (add ? to[i + j] : T(0)) + last[j];
         }
-        places += filled;
+        to += filled;
         filled = 0;
     }
 };
 
-template <class T, int W, int N, bool Dx, bool Dvalues, class Where>
-void gradients_piece(const Gradients<T>& task, const Piece& piece, bool first, Where where, int at) {
+template <class T, int W, int N, bool Dx, bool Dvalues, class Where, class Row>
+void gradients_piece(const Gradients<T>& task, const Piece& piece, bool first, Where where, Row row, int at) {
     const Segment* segment = task.plan->segments.data() + piece.first_segment;
     const Group* group = task.plan->groups.data() + piece.first_group;
     const T* dy = task.dy + at + piece.base * task.ld_dy;
-    const std::int64_t ld_dy = task.ld_dy;
     const std::uint16_t* rows = task.plan->rows.data();
     const std::uint32_t* places = task.plan->places.data();
     const bool add = task.add_dx || !first;
     Dots<T, W> dots;
     if constexpr (Dvalues) {
-        dots.dvalues = task.dvalues;
         dots.add = task.add_dvalues || at > 0;
-        dots.places = places + (piece.groups ? segment->start : 0);
+        dots.to = task.dvalues + (piece.groups ? segment->start : 0);
     }
     for (std::uint32_t g = 0; g < piece.groups; ++g) {
         const std::uint32_t length = group[g].length;
@@ -57,12 +55,12 @@ void gradients_piece(const Gradients<T>& task, const Piece& piece, bool first, W
             Vec<T, W> x[N], dx[N];
             if constexpr (Dvalues) {
                 const T* from = task.x + at + where.x(segment->line);
-                for (int j = 0; j < N; ++j) x[j] = load<W>(from + j * W);
+                SECATEUR_UNROLL for (int j = 0; j < N; ++j) x[j] = load<W>(from + j * W);
             }
             T* to = nullptr;
             if constexpr (Dx) {
                 to = task.dx + at + where.dx(segment->line);
-                for (int j = 0; j < N; ++j) dx[j] = add ? load<W>(to + j * W) : Vec<T, W>{};
+                SECATEUR_UNROLL for (int j = 0; j < N; ++j) dx[j] = add ? load<W>(to + j * W) : Vec<T, W>{};
             }
             std::uint32_t k = segment->start;
             const std::uint32_t end = k + length;
@@ -76,11 +74,12 @@ void gradients_piece(const Gradients<T>& task, const Piece& piece, bool first, W
                     dots.filled += int(stop - k);
                 }
                 for (; k < stop; ++k) {
-                    const T* from = dy + rows[k] * ld_dy;
+                    const T* from = dy + row(rows[k]);
                     Vec<T, W> w, dot;
                     if constexpr (Dx) w = broadcast<W>(task.values[places[k]]);
-                    for (int j = 0; j < N; ++j) {
-                        const Vec<T, W> d = load<W>(from + j * W);
+                    SECATEUR_UNROLL for (int j = 0; j < N; ++j) {
+                        Vec<T, W> d = load<W>(from + j * W);
+                        if constexpr (Dx && Dvalues) SECATEUR_KEEP(d);
                         if constexpr (Dx) dx[j] += w * d;
                         if constexpr (Dvalues) dot = j == 0 ? x[j] * d : dot + x[j] * d;
                     }
@@ -93,7 +92,7 @@ void gradients_piece(const Gradients<T>& task, const Piece& piece, bool first, W
                     if (dots.filled == Dots<T, W>::capacity) dots.write();
             }
             if constexpr (Dx)
-                for (int j = 0; j < N; ++j) store<W>(to + j * W, dx[j]);
+                SECATEUR_UNROLL for (int j = 0; j < N; ++j) store<W>(to + j * W, dx[j]);
         }
     }
     if constexpr (Dvalues) dots.write();
@@ -113,10 +112,14 @@ struct TabledPair {
 template <class T, int W, int N, bool Dx, bool Dvalues>
 void gradients_columns(const Gradients<T>& task, int panel, std::int64_t block, int at) {
     const Piece& piece = task.plan->piece(panel, block);
+    const Strided row{task.ld_dy};
+    constexpr int tile = 4 * W;  // the tile of blocked plans, whose loops are the tightest
     if (task.offsets)
-        gradients_piece<T, W, N, Dx, Dvalues>(task, piece, block == 0, TabledPair{task.offsets}, at);
+        gradients_piece<T, W, N, Dx, Dvalues>(task, piece, block == 0, TabledPair{task.offsets}, row, at);
+    else if (N == 4 && task.ld_dy == tile)
+        gradients_piece<T, W, N, Dx, Dvalues>(task, piece, block == 0, StridedPair{task.ld_x, task.ld_dx, task.first_column}, Packed<tile>{}, at);
     else
-        gradients_piece<T, W, N, Dx, Dvalues>(task, piece, block == 0, StridedPair{task.ld_x, task.ld_dx, task.first_column}, at);
+        gradients_piece<T, W, N, Dx, Dvalues>(task, piece, block == 0, StridedPair{task.ld_x, task.ld_dx, task.first_column}, row, at);
 }
 
 template <class T, bool Dx, bool Dvalues>
@@ -139,6 +142,12 @@ void gradients_panel(const Gradients<T>& task, int panel) {
         if constexpr (W > 2)
             for (; at + 2 <= task.tile; at += 2) gradients_columns<T, 2, 1, Dx, Dvalues>(task, panel, block, at);
     }
+}
+
+// dvalues in the order of rows from those in the plan's order.
+template <class T>
+void reorder(const T* from, const std::uint32_t* order, std::int64_t count, T* to) {
+    for (std::int64_t i = 0; i < count; ++i) to[i] = from[order[i]];
 }
 
 template <class T>

@@ -150,6 +150,7 @@ void linear_backward(const LinearBackward<T>& layer) {
     const Tiles<T> dy = direct_dy ? in_place(const_cast<T*>(layer.dy), tiling, batch) : packed_tiles(packed_dy, tiling, rows);
     const bool pack_x = layer.dvalues && layer.feature_major && !placed;
     T* packed_x = pack_x ? scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded())) : const_cast<T*>(layer.packed);
+    T* dvalues = layer.dvalues ? scratch_of<T>(Slot::dvalues, std::size_t(pattern.survivors())) : nullptr;
     const Tiles<T> x = placed ? in_place(packed_x, tiling, batch) : packed_tiles(packed_x, tiling, columns);
     parallel(threads, [&](Team& team) {
         if (!direct_dy) pack_share<T>(team, layer.dy, layer.y, layer.feature_major, rows, batch, tiling, dy);
@@ -180,7 +181,7 @@ void linear_backward(const LinearBackward<T>& layer) {
                                      : scratch_of<T>(Slot::output, std::size_t((last - first) * tiling.tile));
                     task.first_column = placed ? 0 : first;
                 }
-                task.dvalues = layer.dvalues;
+                task.dvalues = dvalues;
                 task.add_dvalues = tile > 0;
                 task.tile = tiling.tile;
                 primitives<T>().gradients(task, panel);
@@ -189,6 +190,14 @@ void linear_backward(const LinearBackward<T>& layer) {
                     primitives<T>().unpack(edge);
                 }
             }
+        }
+        if (layer.dvalues) {
+            // Written in the order of the plan and put in order at the end: threads that shared the cache lines of a row's values would
+            // take them from one another at every write.
+            team.barrier();
+            std::int64_t first, last;
+            team.share(pattern.survivors(), first, last);
+            primitives<T>().reorder(dvalues, plan->order.data() + first, last - first, layer.dvalues + first);
         }
     });
 }

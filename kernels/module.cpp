@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "conv.h"
+#include "embedding.h"
 #include "linear.h"
 #include "parallel.h"
 #include "pattern.h"
@@ -95,6 +97,73 @@ void backward_of(const Pattern& pattern, Number number, nb::handle values, nb::h
     linear_backward(layer);
 }
 
+// The shape of a convolution whose input is `x`, checked.
+ConvShape conv_shape(const Pattern& pattern, nb::handle x, std::int64_t taps, std::int64_t stride, std::int64_t padding, std::int64_t dilation) {
+    if (taps < 1 || stride < 1 || padding < 0 || dilation < 1) throw std::invalid_argument("taps, stride and dilation are positive, padding is not negative");
+    if (pattern.columns() % taps) throw std::invalid_argument("the pattern's columns are channels times taps");
+    const ConvShape shape{length_of(x, "x", 3, 0), pattern.columns() / taps, length_of(x, "x", 3, 2), taps, stride, padding, dilation};
+    if (shape.batch > 0 && conv_packed_size<double>(shape) > std::numeric_limits<std::int32_t>::max())
+        throw std::invalid_argument("the input is too long: cut the batch into smaller ones");
+    return shape;
+}
+
+template <class T>
+void conv_forward_of(const Pattern& pattern, const ConvShape& shape, Number number, nb::handle values, nb::handle bias, nb::handle x, nb::handle y,
+                     nb::handle packed, bool relu, int threads) {
+    ConvForward<T> layer{};
+    layer.pattern = &pattern;
+    layer.shape = shape;
+    layer.values = static_cast<const T*>(memory_of(values, "values", number, {pattern.survivors()}));
+    layer.bias = static_cast<const T*>(memory_or_null(bias, "bias", number, {pattern.rows()}));
+    layer.x = static_cast<const T*>(memory_of(x, "x", number, {shape.batch, shape.channels, shape.length}));
+    layer.y = static_cast<T*>(memory_of(y, "y", number, {shape.batch, pattern.rows(), shape.positions()}));
+    layer.packed = static_cast<T*>(memory_or_null(packed, "packed", number, {packed.is_none() ? 0 : conv_packed_size<T>(shape)}));
+    layer.relu = relu;
+    layer.threads = checked_threads(threads);
+    const nb::gil_scoped_release released;
+    conv_forward(layer);
+}
+
+template <class T>
+void conv_backward_of(const Pattern& pattern, const ConvShape& shape, Number number, nb::handle values, nb::handle packed, nb::handle dy, nb::handle y,
+                      nb::handle dx, nb::handle dvalues, nb::handle dbias, int threads) {
+    ConvBackward<T> layer{};
+    layer.pattern = &pattern;
+    layer.shape = shape;
+    layer.values = static_cast<const T*>(memory_of(values, "values", number, {pattern.survivors()}));
+    layer.dy = static_cast<const T*>(memory_of(dy, "dy", number, {shape.batch, pattern.rows(), shape.positions()}));
+    layer.y = static_cast<const T*>(memory_or_null(y, "y", number, {shape.batch, pattern.rows(), shape.positions()}));
+    layer.dx = static_cast<T*>(memory_or_null(dx, "dx", number, {shape.batch, shape.channels, shape.length}));
+    layer.dvalues = static_cast<T*>(memory_or_null(dvalues, "dvalues", number, {pattern.survivors()}));
+    layer.dbias = static_cast<T*>(memory_or_null(dbias, "dbias", number, {pattern.rows()}));
+    if (layer.dvalues) layer.packed = static_cast<const T*>(memory_of(packed, "packed", number, {conv_packed_size<T>(shape)}));
+    layer.threads = checked_threads(threads);
+    const nb::gil_scoped_release released;
+    conv_backward(layer);
+}
+
+template <class T>
+void embedding_forward_of(const Pattern& pattern, Number number, nb::handle values, nb::handle ids, nb::handle y, int threads) {
+    std::int64_t count = 0;
+    const std::int64_t* rows = ids_of(ids, "ids", pattern.rows(), &count);
+    const auto* from = static_cast<const T*>(memory_of(values, "values", number, {pattern.survivors()}));
+    auto* to = static_cast<T*>(memory_of(y, "y", number, {count, pattern.columns()}));
+    checked_threads(threads);
+    const nb::gil_scoped_release released;
+    embedding_forward(pattern, from, rows, count, to, threads);
+}
+
+template <class T>
+void embedding_backward_of(const Pattern& pattern, Number number, nb::handle ids, nb::handle dy, nb::handle dvalues, int threads) {
+    std::int64_t count = 0;
+    const std::int64_t* rows = ids_of(ids, "ids", pattern.rows(), &count);
+    const auto* from = static_cast<const T*>(memory_of(dy, "dy", number, {count, pattern.columns()}));
+    auto* to = static_cast<T*>(memory_of(dvalues, "dvalues", number, {pattern.survivors()}));
+    checked_threads(threads);
+    const nb::gil_scoped_release released;
+    embedding_backward(pattern, rows, count, from, to, threads);
+}
+
 }  // namespace
 }  // namespace secateur
 
@@ -129,7 +198,46 @@ NB_MODULE(_kernels, module) {
                                                                                       feature_major, threads);
              },
              "values"_a, "packed"_a.none(), "dy"_a, "y"_a.none(), "dx"_a.none(), "dvalues"_a.none(), "dbias"_a.none(), "feature_major"_a,
-             "threads"_a);
+             "threads"_a)
+        .def("conv_packed_size",
+             [](const Pattern& pattern, nb::handle x, std::int64_t taps, std::int64_t stride, std::int64_t padding, std::int64_t dilation) {
+                 const ConvShape shape = conv_shape(pattern, x, taps, stride, padding, dilation);
+                 return number_of(x, "x") == Number::single ? conv_packed_size<float>(shape) : conv_packed_size<double>(shape);
+             },
+             "x"_a, "taps"_a, "stride"_a, "padding"_a, "dilation"_a)
+        .def("conv_forward",
+             [](const Pattern& pattern, nb::handle values, nb::handle bias, nb::handle x, nb::handle y, nb::handle packed, std::int64_t taps,
+                std::int64_t stride, std::int64_t padding, std::int64_t dilation, bool relu, int threads) {
+                 const Number number = number_of(values, "values");
+                 const ConvShape shape = conv_shape(pattern, x, taps, stride, padding, dilation);
+                 (number == Number::single ? conv_forward_of<float> : conv_forward_of<double>)(pattern, shape, number, values, bias, x, y, packed, relu,
+                                                                                              threads);
+             },
+             "values"_a, "bias"_a.none(), "x"_a, "y"_a, "packed"_a.none(), "taps"_a, "stride"_a, "padding"_a, "dilation"_a, "relu"_a, "threads"_a)
+        .def("conv_backward",
+             [](const Pattern& pattern, nb::handle values, nb::handle packed, std::int64_t length, nb::handle dy, nb::handle y, nb::handle dx,
+                nb::handle dvalues, nb::handle dbias, std::int64_t taps, std::int64_t stride, std::int64_t padding, std::int64_t dilation, int threads) {
+                 const Number number = number_of(values, "values");
+                 ConvShape shape = conv_shape(pattern, dy, taps, stride, padding, dilation);
+                 if (length < 0 || length > std::numeric_limits<std::int32_t>::max()) throw std::invalid_argument("length is out of range");
+                 shape.length = length;
+                 (number == Number::single ? conv_backward_of<float> : conv_backward_of<double>)(pattern, shape, number, values, packed, dy, y, dx,
+                                                                                                dvalues, dbias, threads);
+             },
+             "values"_a, "packed"_a.none(), "length"_a, "dy"_a, "y"_a.none(), "dx"_a.none(), "dvalues"_a.none(), "dbias"_a.none(), "taps"_a,
+             "stride"_a, "padding"_a, "dilation"_a, "threads"_a)
+        .def("embedding_forward",
+             [](const Pattern& pattern, nb::handle values, nb::handle ids, nb::handle y, int threads) {
+                 const Number number = number_of(values, "values");
+                 (number == Number::single ? embedding_forward_of<float> : embedding_forward_of<double>)(pattern, number, values, ids, y, threads);
+             },
+             "values"_a, "ids"_a, "y"_a, "threads"_a)
+        .def("embedding_backward",
+             [](const Pattern& pattern, nb::handle ids, nb::handle dy, nb::handle dvalues, int threads) {
+                 const Number number = number_of(dy, "dy");
+                 (number == Number::single ? embedding_backward_of<float> : embedding_backward_of<double>)(pattern, number, ids, dy, dvalues, threads);
+             },
+             "ids"_a, "dy"_a, "dvalues"_a, "threads"_a);
     module.def("instruction_set", &instruction_set, "The instruction set in use: avx512, avx2 or baseline (SECATEUR_ISA forces one).");
     module.def("instruction_sets", [] {
         int count = 0;

@@ -13,9 +13,11 @@ constexpr std::int64_t kIndexRange = 65536;
 constexpr std::size_t kPlansKept = 4;
 // What a line costs besides its survivors, in survivors: its sums are loaded and stored, its loop begins and ends.
 constexpr double kLineCost = 3.0;
+// Lines that are sorted by length together: their values lie close enough to share cache lines.
+constexpr std::uint32_t kNeighbours = 64;
 
 // Cut lines into panels of about equal work.
-std::vector<std::uint32_t> panels_of_equal_work(const std::vector<std::uint32_t>& starts, int panels) {
+std::vector<std::uint32_t> panels_of_equal_work(const std::vector<std::uint32_t>& starts, int panels, std::int64_t whole) {
     const std::int64_t lines = std::int64_t(starts.size()) - 1;
     std::vector<std::uint32_t> cuts{0};
     const double total = double(starts.back()) + kLineCost * double(lines);
@@ -23,17 +25,20 @@ std::vector<std::uint32_t> panels_of_equal_work(const std::vector<std::uint32_t>
     for (int panel = 1; panel < panels; ++panel) {
         const double wanted = total * panel / panels;
         while (line < lines && double(starts[std::size_t(line)]) + kLineCost * double(line) < wanted) ++line;
-        cuts.push_back(std::uint32_t(line));
+        cuts.push_back(std::uint32_t(line / whole * whole));
     }
     cuts.push_back(std::uint32_t(lines));
     return cuts;
 }
 
-// Order the segments of a piece by length, longest first, and note the groups. `lengths` runs parallel to `segments`.
+// Order the segments of a piece by length, longest first within a neighbourhood, and note the groups. `lengths` runs parallel to `segments`.
 void close_piece(Plan& plan, Piece& piece, std::vector<Segment>& segments, std::vector<std::uint32_t>& lengths) {
     std::vector<std::uint32_t> order(segments.size());
     std::iota(order.begin(), order.end(), 0u);
-    std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return lengths[a] > lengths[b]; });
+    std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) {
+        const auto ca = segments[a].line / kNeighbours, cb = segments[b].line / kNeighbours;
+        return ca != cb ? ca < cb : lengths[a] > lengths[b];
+    });
     piece.first_segment = std::uint32_t(plan.segments.size());
     piece.first_group = std::uint32_t(plan.groups.size());
     for (const auto i : order) {
@@ -60,13 +65,13 @@ struct Blocks {
     }
 };
 
-Plan make_product_plan(const Pattern& pattern, std::int64_t width, int panels) {
+Plan make_product_plan(const Pattern& pattern, std::int64_t width, int panels, std::int64_t whole) {
     const Blocks blocks(pattern.columns(), width);
     const std::uint32_t* starts = pattern.row_starts();
     Plan plan;
     plan.panels = panels;
     plan.blocks = blocks.count;
-    plan.panel_lines = panels_of_equal_work({starts, starts + pattern.rows() + 1}, panels);
+    plan.panel_lines = panels_of_equal_work({starts, starts + pattern.rows() + 1}, panels, whole);
     std::vector<std::uint32_t> next(starts, starts + pattern.rows());
     std::vector<Segment> segments;
     std::vector<std::uint32_t> lengths;
@@ -91,7 +96,7 @@ Plan make_product_plan(const Pattern& pattern, std::int64_t width, int panels) {
     return plan;
 }
 
-Plan make_gradient_plan(const Pattern& pattern, std::int64_t width, int panels) {
+Plan make_gradient_plan(const Pattern& pattern, std::int64_t width, int panels, std::int64_t whole) {
     const Blocks blocks(pattern.rows(), width);
     const std::int64_t columns = pattern.columns();
     const std::uint32_t* starts = pattern.row_starts();
@@ -112,7 +117,7 @@ Plan make_gradient_plan(const Pattern& pattern, std::int64_t width, int panels) 
             places[at] = i;
         }
     }
-    plan.panel_lines = panels_of_equal_work(column_starts, panels);
+    plan.panel_lines = panels_of_equal_work(column_starts, panels, whole);
     plan.rows.reserve(survivors);
     plan.places.reserve(survivors);
     std::copy(column_starts.begin(), column_starts.end() - 1, next.begin());
@@ -149,6 +154,8 @@ Plan make_gradient_plan(const Pattern& pattern, std::int64_t width, int panels) 
             }
         }
     }
+    plan.order.resize(survivors);
+    for (std::size_t i = 0; i < survivors; ++i) plan.order[plan.places[i]] = std::uint32_t(i);
     return plan;
 }
 
@@ -180,24 +187,29 @@ Pattern::Pattern(std::int64_t rows, std::int64_t columns_count, std::vector<std:
     }
 }
 
-static std::shared_ptr<const Plan> find_or_make(std::map<std::pair<std::int64_t, int>, std::shared_ptr<const Plan>>& plans, std::mutex& building,
-                                                const Pattern& pattern, std::int64_t width, int panels,
-                                                Plan (*make)(const Pattern&, std::int64_t, int)) {
+namespace {
+
+using Key = std::tuple<std::int64_t, int, std::int64_t>;
+
+std::shared_ptr<const Plan> find_or_make(std::map<Key, std::shared_ptr<const Plan>>& plans, std::mutex& building, const Pattern& pattern,
+                                         const Key& key, Plan (*make)(const Pattern&, std::int64_t, int, std::int64_t)) {
     const std::lock_guard lock(building);
-    const auto key = std::make_pair(width, panels);
     if (const auto found = plans.find(key); found != plans.end()) return found->second;
     if (plans.size() >= kPlansKept) plans.erase(plans.begin());
-    auto plan = std::make_shared<const Plan>(make(pattern, width, panels));
+    const auto [width, panels, whole] = key;
+    auto plan = std::make_shared<const Plan>(make(pattern, width, panels, whole));
     plans.emplace(key, plan);
     return plan;
 }
 
+}  // namespace
+
 std::shared_ptr<const Plan> Pattern::product_plan(std::int64_t width, int panels) const {
-    return find_or_make(product_plans_, building_, *this, std::min(width, std::max<std::int64_t>(columns_, 1)), panels, make_product_plan);
+    return find_or_make(product_plans_, building_, *this, {std::min(width, std::max<std::int64_t>(columns_, 1)), panels, 1}, make_product_plan);
 }
 
-std::shared_ptr<const Plan> Pattern::gradient_plan(std::int64_t width, int panels) const {
-    return find_or_make(gradient_plans_, building_, *this, std::min(width, std::max<std::int64_t>(rows_, 1)), panels, make_gradient_plan);
+std::shared_ptr<const Plan> Pattern::gradient_plan(std::int64_t width, int panels, std::int64_t whole) const {
+    return find_or_make(gradient_plans_, building_, *this, {std::min(width, std::max<std::int64_t>(rows_, 1)), panels, whole}, make_gradient_plan);
 }
 
 std::int64_t Pattern::bytes() const {
@@ -206,7 +218,7 @@ std::int64_t Pattern::bytes() const {
     for (const Plans* plans : {&product_plans_, &gradient_plans_})
         for (const auto& [key, plan] : *plans)
             total += std::int64_t(plan->segments.size() * sizeof(Segment) + plan->groups.size() * sizeof(Group) +
-                                  plan->pieces.size() * sizeof(Piece) + plan->rows.size() * 2 + plan->places.size() * 4);
+                                  plan->pieces.size() * sizeof(Piece) + plan->rows.size() * 2 + (plan->places.size() + plan->order.size()) * 4);
     return total;
 }
 

@@ -9,7 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 namespace secateur {
@@ -39,9 +39,10 @@ struct Plan {
     std::vector<Piece> pieces;               // by panel, then by block; the first block has a segment for every line of the panel
     std::vector<Segment> segments;
     std::vector<Group> groups;
-    // Gradients only, in order of execution: the row within the block, and the survivor's place among the values.
+    // Gradients only, in order of execution: the row within the block, and the survivor's place among the values. `order` is the
+    // inverse of `places`: where each survivor stands in the order of execution.
     std::vector<std::uint16_t> rows;
-    std::vector<std::uint32_t> places;
+    std::vector<std::uint32_t> places, order;
 
     const Piece& piece(int panel, std::int64_t block) const { return pieces[std::size_t(panel * blocks + block)]; }
 };
@@ -64,14 +65,15 @@ class Pattern {
 
     // Orders of work, built on first use and kept. `width`: lines of the operand in a block, at most 65536.
     std::shared_ptr<const Plan> product_plan(std::int64_t width, int panels) const;
-    std::shared_ptr<const Plan> gradient_plan(std::int64_t width, int panels) const;
+    // Panels of a gradient plan begin at multiples of `whole` columns.
+    std::shared_ptr<const Plan> gradient_plan(std::int64_t width, int panels, std::int64_t whole = 1) const;
     std::int64_t bytes() const;
 
   private:
     std::int64_t rows_, columns_;
     std::vector<std::uint32_t> row_starts_;
     std::vector<std::uint16_t> low_, high_;
-    using Plans = std::map<std::pair<std::int64_t, int>, std::shared_ptr<const Plan>>;
+    using Plans = std::map<std::tuple<std::int64_t, int, std::int64_t>, std::shared_ptr<const Plan>>;
     mutable std::mutex building_;
     mutable Plans product_plans_, gradient_plans_;
 };

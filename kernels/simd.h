@@ -12,6 +12,19 @@
 #endif
 
 #define SECATEUR_INLINE inline __attribute__((always_inline))
+// Loops over registers must vanish, or the registers become memory.
+#define SECATEUR_UNROLL _Pragma("GCC unroll 32")
+
+// Keep a vector in its register: without this the compiler may load it again at each use.
+#if defined(__AVX512F__)
+#define SECATEUR_KEEP(v) asm("" : "+v"(v))
+#elif defined(__x86_64__)
+#define SECATEUR_KEEP(v) asm("" : "+x"(v))
+#elif defined(__aarch64__)
+#define SECATEUR_KEEP(v) asm("" : "+w"(v))
+#else
+#define SECATEUR_KEEP(v)
+#endif
 
 namespace secateur::SECATEUR_ISA {
 
@@ -68,7 +81,7 @@ template <int W, class T, int H = W / 2>
 SECATEUR_INLINE void add_lanes(Vec<T, W>* v) {
     if constexpr (H >= 1) {
         using All = typename MakeLanes<W>::type;
-        for (int i = 0; i < H; ++i) v[i] = straight<H>(v[i], v[i + H], All{}) + crossed<H>(v[i], v[i + H], All{});
+        SECATEUR_UNROLL for (int i = 0; i < H; ++i) v[i] = straight<H>(v[i], v[i + H], All{}) + crossed<H>(v[i], v[i + H], All{});
         add_lanes<W, T, H / 2>(v);
     }
 }
@@ -88,7 +101,7 @@ template <int W, class T, int H = W / 2>
 SECATEUR_INLINE void transpose(Vec<T, W>* v) {
     if constexpr (H >= 1) {
         using All = typename MakeLanes<W>::type;
-        for (int i = 0; i < W; ++i) {
+        SECATEUR_UNROLL for (int i = 0; i < W; ++i) {
             if (i & H) continue;
             const Vec<T, W> a = v[i], b = v[i + H];
             // Lane j of the upper vector: a[j], or b[j ^ H] where bit H of j is set; the lower one takes what is left.

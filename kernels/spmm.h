@@ -11,6 +11,10 @@ struct Strided {
     std::int64_t ld;
     SECATEUR_INLINE std::int64_t operator()(std::uint16_t low) const { return std::int64_t(low) * ld; }
 };
+template <int Ld>
+struct Packed {
+    SECATEUR_INLINE std::int64_t operator()(std::uint16_t low) const { return std::int64_t(low) * Ld; }
+};
 struct Tabled {
     const std::int32_t* offsets;
     SECATEUR_INLINE std::int64_t operator()(std::uint16_t low) const { return offsets[low]; }
@@ -19,10 +23,10 @@ struct Tabled {
 template <class T, int W, int N>
 SECATEUR_INLINE void start_row(Vec<T, W>* sum, const T* y, Start start, const T* bias, std::uint32_t row) {
     if (start == Start::add) {
-        for (int j = 0; j < N; ++j) sum[j] = load<W>(y + j * W);
+        SECATEUR_UNROLL for (int j = 0; j < N; ++j) sum[j] = load<W>(y + j * W);
     } else {
         const Vec<T, W> first = broadcast<W>(start == Start::bias ? bias[row] : T(0));
-        for (int j = 0; j < N; ++j) sum[j] = first;
+        SECATEUR_UNROLL for (int j = 0; j < N; ++j) sum[j] = first;
     }
 }
 
@@ -31,22 +35,22 @@ template <class T, int W, int N, int R, class Where>
 SECATEUR_INLINE void product_rows(const Segment* segment, std::uint32_t length, const std::uint16_t* columns, const T* values, const T* x,
                                   Where where, T* y, std::int64_t ld_y, std::int64_t first_row, Start start, const T* bias) {
     Vec<T, W> sum[R][N];
-    for (int r = 0; r < R; ++r) start_row<T, W, N>(sum[r], y + (segment[r].line - first_row) * ld_y, start, bias, segment[r].line);
+    SECATEUR_UNROLL for (int r = 0; r < R; ++r) start_row<T, W, N>(sum[r], y + (segment[r].line - first_row) * ld_y, start, bias, segment[r].line);
     const std::uint16_t* column[R];
     const T* value[R];
-    for (int r = 0; r < R; ++r) {
+    SECATEUR_UNROLL for (int r = 0; r < R; ++r) {
         column[r] = columns + segment[r].start;
         value[r] = values + segment[r].start;
     }
     for (std::uint32_t k = 0; k < length; ++k) {
-        for (int r = 0; r < R; ++r) {
+        SECATEUR_UNROLL for (int r = 0; r < R; ++r) {
             const T* from = x + where(column[r][k]);
             const Vec<T, W> w = broadcast<W>(value[r][k]);
-            for (int j = 0; j < N; ++j) sum[r][j] += w * load<W>(from + j * W);
+            SECATEUR_UNROLL for (int j = 0; j < N; ++j) sum[r][j] += w * load<W>(from + j * W);
         }
     }
-    for (int r = 0; r < R; ++r)
-        for (int j = 0; j < N; ++j) store<W>(y + (segment[r].line - first_row) * ld_y + j * W, sum[r][j]);
+    SECATEUR_UNROLL for (int r = 0; r < R; ++r)
+        SECATEUR_UNROLL for (int j = 0; j < N; ++j) store<W>(y + (segment[r].line - first_row) * ld_y + j * W, sum[r][j]);
 }
 
 template <class T, int W, int N, class Where>
@@ -74,6 +78,8 @@ void product_columns(const Product<T>& product, int panel, std::int64_t block, i
     const T* x = product.x + at;
     if (product.offsets)
         product_piece<T, W, N>(product, piece, block == 0, x, Tabled{product.offsets + piece.base}, product.y + at);
+    else if (N == 4 && product.ld_x == 4 * W)
+        product_piece<T, W, N>(product, piece, block == 0, x + piece.base * product.ld_x, Packed<4 * W>{}, product.y + at);
     else
         product_piece<T, W, N>(product, piece, block == 0, x + piece.base * product.ld_x, Strided{product.ld_x}, product.y + at);
 }

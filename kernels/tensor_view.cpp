@@ -5,12 +5,13 @@ namespace {
 
 // What is asked of each tensor, by interned name; torch's own constants. Made once and never freed: they live as long as torch.
 struct Torch {
-    nb::handle float32, float64, strided, tensor;
+    nb::handle float32, float64, int64, strided, tensor;
     nb::handle dtype, layout, shape, is_cpu, is_contiguous, data_ptr;
     Torch() {
         const nb::module_ torch = nb::module_::import_("torch");
         float32 = nb::object(torch.attr("float32")).release();
         float64 = nb::object(torch.attr("float64")).release();
+        int64 = nb::object(torch.attr("int64")).release();
         strided = nb::object(torch.attr("strided")).release();
         tensor = nb::object(torch.attr("Tensor")).release();
         for (const auto& [name, text] : {std::pair{&dtype, "dtype"}, {&layout, "layout"}, {&shape, "shape"}, {&is_cpu, "is_cpu"},
@@ -60,12 +61,38 @@ std::int64_t length_of(nb::handle tensor, const char* name, int axes, int axis) 
     return nb::cast<std::int64_t>(nb::handle(PyTuple_GET_ITEM(shape.ptr(), axis)));
 }
 
+namespace {
+
+// What every tensor must be; its memory.
+void check_plain(nb::handle tensor, const char* name) {
+    const Torch& names = torch_names();
+    if (!attribute(tensor, names.is_cpu).is(nb::handle(Py_True))) throw nb::value_error((std::string(name) + " must be on the CPU").c_str());
+    if (!attribute(tensor, names.layout).is(names.strided)) throw nb::value_error((std::string(name) + " must be a strided tensor").c_str());
+    if (!called(tensor, names.is_contiguous).is(nb::handle(Py_True))) throw nb::value_error((std::string(name) + " must be contiguous").c_str());
+}
+
+void* pointer_of(nb::handle tensor) {
+    return reinterpret_cast<void*>(nb::cast<std::uintptr_t>(called(tensor, torch_names().data_ptr)));
+}
+
+}  // namespace
+
+const std::int64_t* ids_of(nb::handle tensor, const char* name, std::int64_t limit, std::int64_t* count) {
+    *count = length_of(tensor, name, 1, 0);
+    if (!attribute(tensor, torch_names().dtype).is(torch_names().int64)) throw nb::type_error((std::string(name) + " must be int64").c_str());
+    check_plain(tensor, name);
+    const auto* ids = static_cast<const std::int64_t*>(pointer_of(tensor));
+    for (std::int64_t i = 0; i < *count; ++i)
+        if (ids[i] < 0 || ids[i] >= limit)
+            throw nb::index_error((std::string(name) + " must lie in [0, " + std::to_string(limit) + "), not be " + std::to_string(ids[i])).c_str());
+    return ids;
+}
+
 void* memory_of(nb::handle tensor, const char* name, Number number, std::initializer_list<std::int64_t> shape) {
     const Torch& names = torch_names();
     if (number_of(tensor, name) != number)
         throw nb::type_error((std::string(name) + " must be of the layer's dtype, not " + nb::str(attribute(tensor, names.dtype)).c_str()).c_str());
-    if (!attribute(tensor, names.is_cpu).is(nb::handle(Py_True))) throw nb::value_error((std::string(name) + " must be on the CPU").c_str());
-    if (!attribute(tensor, names.layout).is(names.strided)) throw nb::value_error((std::string(name) + " must be a strided tensor").c_str());
+    check_plain(tensor, name);
     const nb::object found = attribute(tensor, names.shape);
     bool fits = PyTuple_Check(found.ptr()) && PyTuple_GET_SIZE(found.ptr()) == Py_ssize_t(shape.size());
     Py_ssize_t axis = 0;
@@ -78,8 +105,7 @@ void* memory_of(nb::handle tensor, const char* name, Number number, std::initial
         for (const std::int64_t length : shape) wanted += (wanted.empty() ? "" : ", ") + std::to_string(length);
         throw nb::value_error((std::string(name) + " must have shape (" + wanted + "), not " + nb::str(found).c_str()).c_str());
     }
-    if (!called(tensor, names.is_contiguous).is(nb::handle(Py_True))) throw nb::value_error((std::string(name) + " must be contiguous").c_str());
-    return reinterpret_cast<void*>(nb::cast<std::uintptr_t>(called(tensor, names.data_ptr)));
+    return pointer_of(tensor);
 }
 
 }  // namespace secateur

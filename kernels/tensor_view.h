@@ -25,6 +25,9 @@ inline void* memory_or_null(nb::handle tensor, const char* name, Number number, 
     return tensor.is_none() ? nullptr : memory_of(tensor, name, number, shape);
 }
 
+// The memory and length of a contiguous one-axis int64 CPU tensor whose numbers lie in [0, limit); ValueError where it is none.
+const std::int64_t* ids_of(nb::handle tensor, const char* name, std::int64_t limit, std::int64_t* count);
+
 // The length of a tensor along one axis; ValueError unless it has `axes` axes.
 std::int64_t length_of(nb::handle tensor, const char* name, int axes, int axis);
 

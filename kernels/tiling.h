@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 
 #include "pattern.h"
 
@@ -25,7 +24,7 @@ Tiling tiling_for(const Pattern& pattern, std::int64_t batch) {
     constexpr std::int64_t cache = 32 * 1024;
     constexpr std::int64_t widest_block = 65536;
     // Below this many survivors in a line of a block, loading and storing the line's sums costs more than the cache saves.
-    constexpr double fewest = 3.5;
+    constexpr double fewest = 8;
     constexpr int full = 64;
     Tiling tiling{};
     const auto wide = [&](int tile) { return cache / (tile * std::int64_t(sizeof(T))); };
