@@ -7,9 +7,9 @@ has a level 0 of its own, under its own name.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from secateur.data.dataset import Dataset
 from secateur.errors import InputError, PruningError, RecipeError, UnknownName
@@ -41,12 +41,30 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """A further question put to one cell, and the node that answers it."""
+
+    analysis: str
+    arm: str
+    level: int
+    replicate: int
+    factors: Mapping[str, Any]
+    node: Node
+
+
+@dataclass(frozen=True)
 class Plan:
-    """A study made concrete: its cells and the graph of all that they need."""
+    """A study made concrete: its cells, what else is measured of them, and the graph of all that they need."""
 
     recipe: Recipe
     cells: tuple[Cell, ...]
+    measures: tuple[Measure, ...]
     graph: Graph
+
+    @property
+    def leaves(self) -> list[Node]:
+        """The nodes that the study's rows are read from."""
+        return [node for cell in self.cells for node in (cell.evaluate, cell.train)] + [measure.node for measure in self.measures]
 
 
 @dataclass(frozen=True)
@@ -88,7 +106,8 @@ class _PruneTable:
 def make_plan(recipe: Recipe, source: DatasetSource, networks: Networks, threads: int = 1) -> Plan:
     """The plan of a recipe. Every component is checked, and every default written out, before anything runs."""
     cells = tuple(_Planner(recipe, source, networks, threads).cells())
-    return Plan(recipe, cells, Graph.of(node for cell in cells for node in (cell.evaluate, cell.train)))
+    plan = Plan(recipe, cells, tuple(_measures(recipe, cells)), Graph(()))
+    return replace(plan, graph=Graph.of(plan.leaves))
 
 
 class _Planner:
@@ -261,7 +280,7 @@ class _Condition:
             return self._train(start, (Parent("state", trained, f"{form}/end"), ticket), {})
         step = rewind.position(self.steps_per_epoch)
         assert step is not None
-        if step >= self.total:
+        if step >= self.total and step > 0:
             raise RecipeError(
                 f"{self.where}: rewind: {rewind} is not before the end of training at step {self.total}; for that, write 'finetune'"
             )
@@ -355,6 +374,40 @@ class _Condition:
             return (0.1,)
         entry = schedules.entry(name)
         return tuple(entry.make(**bind(entry, schedule, f"{self.planner.where}: prune.schedule")).densities())
+
+
+@dataclass(frozen=True)
+class _Stability:
+    """The keys of `[analyses.stability]`: which arms (and `dense`), at how many points of the line, on which split."""
+
+    arms: tuple[str, ...]
+    points: int = 11
+    split: Literal["train", "valid", "test"] = "test"
+
+
+def _measures(recipe: Recipe, cells: Iterable[Cell]) -> Iterator[Measure]:
+    """The further questions that the recipe's `analyses` ask."""
+    where = f"{recipe.name}.toml: analyses"
+    for name, table in recipe.content.get("analyses", {}).items():
+        if name != "stability":
+            raise UnknownName("analysis", name, ["stability"], where)
+        options = _Stability(**bind_fields(_Stability, table, f"{where}.{name}"))
+        known = ["dense", *recipe.content.get("arms", {})]
+        for arm in options.arms:
+            if arm not in known:
+                raise UnknownName("arm", arm, known, f"{where}.{name}.arms")
+        for cell in cells:
+            if cell.arm in options.arms:
+                yield Measure(name, cell.arm, cell.level, cell.replicate, cell.factors, _barrier(cell, options))
+
+
+def _barrier(cell: Cell, options: _Stability) -> Node:
+    """The line between a cell's trained network and its twin: the same start and mask, another data order and dropout."""
+    seeds = {purpose: seed_for(cell.replicate, f"{purpose}-twin") for purpose in ("data-order", "dropout")}
+    twin = Node("train", {**cell.train.spec, "seeds": seeds}, cell.train.parents)
+    problem = {key: cell.train.spec[key] for key in ("data", "data_digest", "model", "task", "threads")}
+    spec = {**problem, "points": options.points, "split": options.split, "batch": cell.train.spec["train"]["evaluate_batch"]}
+    return Node("interpolate", spec, (Parent("first", cell.train, "state/end"), Parent("second", twin, "state/end")))
 
 
 def kinds_in(graph: Graph) -> dict[str, int]:

@@ -113,6 +113,19 @@ class Study:
             rows += [{**identity, **layer} for layer in layers]
         return _frame(rows)
 
+    def measures(self, analysis: str) -> pl.DataFrame:
+        """What an analysis of the recipe measured, one row a (arm, level, replicate, factors): its node's numbers, and the density."""
+        density = {(row["arm"], row["level"], row["replicate"], row["node"]): row["density"] for row in self.frame().iter_rows(named=True)}
+        by_place = {(arm, level, replicate): value for (arm, level, replicate, _), value in density.items()}
+        rows = []
+        for measure in self.record.get("measures", []):
+            stored = self._node(measure["node"])
+            if measure["analysis"] == analysis and stored is not None:
+                place = (measure["arm"], measure["level"], measure["replicate"])
+                numbers = {name: value for name, value in stored.facts.items() if isinstance(value, int | float)}
+                rows.append({**_identity(measure), "density": by_place.get(place), **numbers})
+        return _frame(rows)
+
     def method(self) -> dict[str, Any]:
         """How it was done, as plain data: what the method section of a report is written from."""
         prints = {canonical_json(stored.facts["fingerprint"]) for stored in self._stored() if "fingerprint" in stored.facts}
@@ -264,6 +277,17 @@ def record_of(plan: Plan, metric: Mapping[str, Any], method: Mapping[str, Any], 
                 "mask": None if cell.mask is None else cell.mask.key,
             }
             for cell in plan.cells
+        ],
+        "measures": [
+            {
+                "analysis": measure.analysis,
+                "arm": measure.arm,
+                "level": measure.level,
+                "replicate": measure.replicate,
+                "factors": dict(measure.factors),
+                "node": measure.node.key,
+            }
+            for measure in plan.measures
         ],
         "nodes": {node.key: [[parent.node.key, parent.artefact] for parent in node.parents] for node in plan.graph.nodes},
     }

@@ -37,14 +37,9 @@ class Prepared:
     data_dir: str | None
     threads: int
 
-    @property
-    def leaves(self) -> list[Any]:
-        """The nodes that the study's rows are read from."""
-        return [node for cell in self.plan.cells for node in (cell.evaluate, cell.train)]
-
     def left(self) -> dict[str, int]:
         """How many nodes of each kind are still to be computed."""
-        status, _ = survey(self.plan.graph, self.store, self.leaves)
+        status, _ = survey(self.plan.graph, self.store, self.plan.leaves)
         counts: dict[str, int] = {}
         for node in self.plan.graph.nodes:
             if status[node.key] == "waiting":
@@ -109,7 +104,7 @@ def perform(prepared: Prepared, executor: str = "local", jobs: int | None = None
         "plugins": list(prepared.plan.recipe.content.get("plugins", ())),
     }
     try:
-        return execute(prepared.plan.graph, prepared.store, prepared.leaves, workers, context, listen)
+        return execute(prepared.plan.graph, prepared.store, prepared.plan.leaves, workers, context, listen)
     finally:
         workers.close()
 

@@ -56,10 +56,12 @@ def train_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
 
     masks = _MaskHistory(workplace)
     changing = _changing_mask(spec, run, keeper, masks) if "pruning" in spec else None
+    masking = run.settings.masking
+    hold = keeper.enforce if masking == "enforced" or run.step == first_step else keeper.hold
     actions: dict[str, Sequence[Callable[[Run], None]]] = {
-        "start": [changing.start if changing else keeper.enforce, keep_asked],
-        "gradients": [*([changing.gradients] if changing else []), keeper.mask_gradients],
-        "updated": [keeper.mask_weights, *([changing.updated] if changing else []), keep_asked],
+        "start": [changing.start if changing else hold, keep_asked],
+        "gradients": [*([changing.gradients] if changing else []), *([keeper.mask_gradients] if masking != "start" else [])],
+        "updated": [*([keeper.mask_weights] if masking == "enforced" else []), *([changing.updated] if changing else []), keep_asked],
         "evaluated": [tell],
         "epoch": [save_checkpoint],
     }

@@ -35,7 +35,9 @@ class Settings:
     """How to train: a recipe's `train` table.
 
     `evaluate` says how often the validation split is read, `evaluate_batch` in batches of which size; `patience` ends
-    training after that many evaluations without a better one; `clip` bounds the gradient's norm (survivors only).
+    training after that many evaluations without a better one; `clip` bounds the gradient's norm (survivors only). `masking` says how
+    a mask is held: `enforced` (pruned weights are zero after every step), or, to show what published code did, `gradients` (only
+    gradients are masked: an optimiser's moments and weight decay go on) and `start` (weights are zeroed once and then left alone).
     """
 
     length: Step
@@ -47,6 +49,7 @@ class Settings:
     evaluate_batch: int = 256
     patience: int | None = None
     select: Literal["best-validation", "end"] = "best-validation"
+    masking: Literal["enforced", "gradients", "start"] = "enforced"
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ class Run:
         optimizer = optimizer_state(self.optimizer, self.names) if resumable else {}
         carried = _flat(self.carried) if resumable else ()
         gathered = {name: tensor.clone() for name, tensor in self.gathered.items()} if resumable else {}
-        return State(self.step, capture_model(self.model), optimizer, carried, self.mask, gathered=gathered)
+        mask = self.mask if self.settings.masking == "enforced" else None  # else weights outside of the mask may live
+        return State(self.step, capture_model(self.model), optimizer, carried, mask, gathered=gathered)
 
     def checkpoint(self) -> State:
         """The present state with all that `resume` needs, the best state's step and value and the history among it."""
@@ -137,7 +141,7 @@ class Run:
         self.best, self.waited = best, facts["waited"]
         self.best_value = math.nan if facts["best_value"] is None else facts["best_value"]
         self.loss_sum, self.loss_count = facts["loss_sum"], facts["loss_count"]
-        self.mask = checkpoint.mask
+        self.mask = checkpoint.mask if checkpoint.mask is not None else self.mask
         self.gathered = {name: tensor.clone() for name, tensor in checkpoint.gathered.items()}
 
     def start_from(self, state: State, *, optimizer: Literal["fresh", "kept"]) -> None:

@@ -25,6 +25,16 @@ class KeepPruned:
 
     def enforce(self, run: Run) -> None:
         """Take over `run.mask`: zero pruned weights and the optimiser's state there."""
+        self.hold(run)
+        with torch.no_grad():
+            for parameter, kept in zip(self._parameters, self._kept, strict=True):
+                parameter.mul_(kept)
+                for value in run.optimizer.state.get(parameter, {}).values():
+                    if isinstance(value, Tensor) and value.shape == parameter.shape:
+                        value.mul_(kept)
+
+    def hold(self, run: Run) -> None:
+        """Take over `run.mask` and change nothing yet."""
         if run.mask is None:
             self._mask, self._parameters, self._kept = None, [], []
             return
@@ -33,12 +43,6 @@ class KeepPruned:
         self._mask = run.mask
         self._parameters = [covered[name] for name in pruned_somewhere]
         self._kept = [run.mask[name].to(parameter.dtype) for name, parameter in zip(pruned_somewhere, self._parameters, strict=True)]
-        with torch.no_grad():
-            for parameter, kept in zip(self._parameters, self._kept, strict=True):
-                parameter.mul_(kept)
-                for value in run.optimizer.state.get(parameter, {}).values():
-                    if isinstance(value, Tensor) and value.shape == parameter.shape:
-                        value.mul_(kept)
 
     @torch.no_grad()
     def mask_gradients(self, run: Run) -> None:
