@@ -44,7 +44,7 @@ def test_neuron_ranks_each_row_and_an_embeddings_columns() -> None:
 
 
 @quick
-@given(st.floats(0, 1), st.integers(0, 50), st.sampled_from(["gate", "neuron"]))
+@given(st.floats(0, 1, allow_subnormal=False), st.integers(0, 50), st.sampled_from(["gate", "neuron"]))
 def test_each_gate_and_each_neuron_has_its_exact_count(density: float, seed: int, scope: str) -> None:
     model = nn.LSTM(3, 2, bidirectional=True)
     mask = prunable_mask(model)
@@ -56,7 +56,7 @@ def test_each_gate_and_each_neuron_has_its_exact_count(density: float, seed: int
 
 
 @quick
-@given(st.floats(0, 1), st.integers(0, 50), st.sampled_from(["uniform", "erk", "lamp"]), st.integers(0, 3))
+@given(st.floats(0, 1, allow_subnormal=False), st.integers(0, 50), st.sampled_from(["uniform", "erk", "lamp"]), st.integers(0, 3))
 def test_allocations_are_exact_in_total_at_any_density(density: float, seed: int, scope: str, floor: int) -> None:
     model = nn.ModuleDict({"a": nn.Linear(7, 9), "b": nn.Linear(9, 2), "e": nn.Embedding(5, 3, padding_idx=0), "c": nn.Conv1d(3, 2, 2)})
     mask = prunable_mask(model, ["linear", "embedding", "conv", "bias"])
@@ -130,7 +130,10 @@ def test_lamp_refuses_negative_scores() -> None:
 
 
 @quick
-@given(st.lists(st.tuples(st.floats(0, 10), st.integers(0, 20)), min_size=1, max_size=6), st.floats(0, 1))
+@given(
+    st.lists(st.tuples(st.floats(0, 10, allow_subnormal=False), st.integers(0, 20)), min_size=1, max_size=6),
+    st.floats(0, 1, allow_subnormal=False),
+)
 def test_a_split_is_whole_exact_and_within_capacity(parts: list[tuple[float, int]], fraction: float) -> None:
     shares, capacities = [share for share, _ in parts], [capacity for _, capacity in parts]
     total = int(fraction * sum(capacities))

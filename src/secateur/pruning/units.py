@@ -22,6 +22,8 @@ from secateur.pruning.grouped import Member, grouped_pool
 from secateur.pruning.pools import Flags, Pool, checked_scores, prunable_flags
 from secateur.registry import units
 
+_PROJECTION = re.compile(r"(?:(.*)\.)?(?:in_proj_weight|[qkv]_proj_weight|[qkv]_proj\.weight|out_proj\.weight)")
+
 Reduction = Literal["mean", "sum", "max", "norm"]
 Numbers = NDArray[np.int64]
 
@@ -134,14 +136,19 @@ def head(scores: Mapping[str, Tensor], mask: Mask, maps: Sequence[LinearMap], *,
     """Attention heads: rows (and biases, where prunable) of the projections of queries, keys, values; columns of the output's."""
     entries = _entries(mask, maps, "head")
     arrays = checked_scores(scores, mask)
-    modules: dict[str, list[LinearMap]] = {}
+    attentions: dict[str, list[LinearMap]] = {}
     for entry in entries.values():
-        modules.setdefault(entry.module, []).append(entry)
+        found = _PROJECTION.fullmatch(entry.parameter)
+        if found is None:
+            raise PruningError(
+                f"unit 'head': {entry.parameter!r} is named as no projection of an attention (q_proj, k_proj, v_proj, out_proj)"
+            )
+        attentions.setdefault(found[1] or "", []).append(entry)
     pools = []
-    for module, parts in modules.items():
-        out = next((part for part in parts if _local(part) == "out_proj.weight"), None)
+    for attention, parts in attentions.items():
+        out = next((part for part in parts if part.parameter.endswith("out_proj.weight")), None)
         if out is None or sum(part.shape[0] for part in parts) != 4 * out.shape[0]:
-            raise PruningError(f"unit 'head' removes whole heads: all projections of {module!r} must be prunable")
+            raise PruningError(f"unit 'head' removes whole heads: all projections of {attention!r} must be prunable")
         width = out.shape[1] // out.heads
         members = [Member(out.parameter, np.broadcast_to(np.arange(out.shape[1]) // width, out.shape))]
         for part in parts:
