@@ -16,6 +16,8 @@ from secateur.reports.chart_data import Rows
 from secateur.reports.charts import SCHEMA, Spec
 from secateur.reports.markup import text
 
+_TICKS = 10
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -95,6 +97,9 @@ def spec(analysis: Analysis, drawn: Rows) -> Spec:
     y = {"field": "mean", "type": "quantitative", "axis": value_axis, "scale": {"zero": analysis.kind == "bars"}}
     if analysis.kind == "lines":
         x: Spec = {"field": "x", "type": "quantitative", "axis": {"title": analysis.x_title or analysis.x, "format": "~s"}}
+        places = sorted({row["x"] for row in drawn})
+        if len(places) <= _TICKS:
+            x["axis"] |= {"values": places, "labelOverlap": True}
         if analysis.log_x:
             x["scale"] = {"type": "symlog"}
     else:
@@ -113,7 +118,11 @@ def spec(analysis: Analysis, drawn: Rows) -> Spec:
     tooltip = [{"field": field} for field in ("series", "x", "shown", "n")]
     data: Spec = {"data": {"name": analysis.dataset}}
     main: list[Spec] = [
-        data | {"mark": {"type": "bar", "cornerRadiusEnd": 2}, "encoding": {"x": x, "y": y, "color": colour, "tooltip": tooltip, **aside}}
+        data
+        | {
+            "mark": {"type": "bar", "cornerRadiusEnd": 2, "width": {"band": 0.55}},
+            "encoding": {"x": x, "y": y, "color": colour, "tooltip": tooltip, **aside},
+        }
     ]
     if analysis.kind == "lines":
         main = [
