@@ -54,6 +54,7 @@ def test_a_part_of_a_file_is_no_reason_not_to_fetch_the_whole(real_files, monkey
 
     monkeypatch.setattr(Files, "download", download)
     catalogue.fetched(real_files, "agnews")
+    assert {one.name: one.state for one in catalogue.listed(real_files)}["agnews"] == "reduced"
     assert asked == ["agnews/train.csv"]
 
 

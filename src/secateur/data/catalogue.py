@@ -13,7 +13,7 @@ from secateur.registry import datasets
 
 Form = tuple[RawFile, ...]
 State = Literal["here", "reduced", "can be fetched", "missing", "yours"]
-"""`here`; `reduced`: a smaller stand-in is here, the whole can be fetched; `can be fetched`; `missing`, with no public source;
+"""`here`; `reduced`: a part or a smaller stand-in is here, the whole can be fetched; `can be fetched`; `missing`, with no public source;
 `yours`: a data set of the user's own files."""
 
 VECTORS = "glove"
@@ -64,8 +64,8 @@ def fetched(files: Files, name: str) -> tuple[Path, ...]:
     forms, _ = _forms(name)
     here = []
     for found in files.find_all(*forms) if forms else []:
-        partial = found.path.name.removesuffix(".gz") in found.raw.also
-        here.append(files.download(found.raw).path if partial and found.raw.sources else found.path)
+        whole = found.raw.sources and _is_partial(found.raw, found.path)
+        here.append(files.download(found.raw).path if whole else found.path)
     return tuple(here)
 
 
@@ -99,7 +99,7 @@ def _state(files: Files, name: str) -> tuple[State, Form]:
         return "yours", ()
     for form in forms:
         if _here(files, form):
-            return "here", form
+            return "reduced" if any(_is_partial(raw, files.path(raw)) for raw in form) else "here", form
     if reduced and _here(files, reduced):
         return "reduced", reduced
     return "can be fetched" if any(all(raw.sources for raw in form) for form in forms) else "missing", ()
@@ -107,6 +107,11 @@ def _state(files: Files, name: str) -> tuple[State, Form]:
 
 def _here(files: Files, form: Form) -> bool:
     return all(files.path(raw) is not None for raw in form)
+
+
+def _is_partial(raw: RawFile, path: Path | None) -> bool:
+    """Whether the file is known under another name than its publisher's: a published part of it."""
+    return path is not None and path.name.removesuffix(".gz") in raw.also
 
 
 def _listed(files: Files, name: str) -> Listed:
