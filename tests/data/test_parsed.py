@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,28 @@ def test_what_is_cut_short_in_the_cache_is_parsed_again(places):
     assert parsed_once(places, "toy", 1, {}, parse).arrays["big"].shape == (3000, 2)
     assert parse.calls == 1
     assert [entry.name for entry in places.parsed.iterdir()] == [kept.name]
+
+
+def test_two_who_parse_at_once_get_the_same_and_leave_one_copy(places):
+    def load():
+        started.wait()
+        loaded.append(parsed_once(places, "toy", 1, {}, Parser()).arrays["big"].sum())
+
+    loaded, started = [], threading.Barrier(4)
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loaded == [6000] * 4
+    assert len(list(places.parsed.iterdir())) == 1
+
+
+def test_reading_is_announced_once(places):
+    said = []
+    for _ in range(2):
+        parsed_once(places, "toy", 1, {}, Parser(), lambda *told: said.append(told))
+    assert said == [("reading toy", 0, 1), ("reading toy", 1, 1)]
 
 
 def test_changing_what_was_loaded_does_not_change_the_cache(places):

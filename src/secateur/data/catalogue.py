@@ -1,8 +1,10 @@
-"""What data sets there are and which of their raw files are here: rows of plain values for the command line."""
+"""What data sets there are and which of their raw files are here: plain values for the command line."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from secateur.data.files import Files
 from secateur.data.raw import RawFile
@@ -10,11 +12,33 @@ from secateur.errors import DataError, UnknownName
 from secateur.registry import datasets
 
 Form = tuple[RawFile, ...]
-Row = dict[str, Any]
 State = Literal["here", "reduced", "can be fetched", "missing", "yours"]
+"""`here`; `reduced`: a part or a smaller stand-in is here, the whole can be fetched; `can be fetched`; `missing`, with no public source;
+`yours`: a data set of the user's own files."""
 
 VECTORS = "glove"
 """The name under which word vectors are listed, fetched and verified beside the data sets."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One data set: what it is, the state of its raw files, and where those are that are here."""
+
+    name: str
+    summary: str
+    state: State
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One raw file after its bytes were read again: where it is, its sha256, which published form it has, what is wrong with it."""
+
+    file: str
+    path: Path | None
+    sha256: str | None
+    label: str
+    problem: str | None
 
 
 def names() -> list[str]:
@@ -22,45 +46,38 @@ def names() -> list[str]:
     return sorted([*datasets.names(), VECTORS])
 
 
-def listed(files: Files) -> list[Row]:
-    """Every data set: `name`, `state` of its raw files, `what` it is, `paths`. Looks at names only: nothing is read or fetched.
-
-    A state is `here`, `reduced` (a smaller stand-in is here, the whole can be fetched), `can be fetched`, `missing` (with
-    no public source) or `yours` (a data set of the user's own files).
-    """
+def listed(files: Files) -> list[Listed]:
+    """Every data set, with the state of its raw files. Looks at names only: nothing is read or fetched."""
     return [_listed(files, name) for name in names()]
 
 
-def path(files: Files, name: str) -> list[Row]:
-    """Where the raw files of `name` are: `file`, `path`. `DataError` when they are not here."""
-    _, here = _state(files, name)
+def paths(files: Files, name: str) -> tuple[Path, ...]:
+    """Where the raw files of `name` are; `DataError` when they are not here."""
+    here = _listed(files, name).paths
     if not here:
         raise DataError(f"the raw files of {name} are not here: secateur data fetch {name}")
-    return [{"file": raw.place, "path": str(files.path(raw))} for raw in here]
+    return here
 
 
-def fetch(files: Files, name: str) -> list[Row]:
-    """Fetch what is missing of `name`, and what is here in part only; verify it; say where it is: `file`, `path`, `label`."""
+def fetched(files: Files, name: str) -> tuple[Path, ...]:
+    """Fetch what is missing of `name`, and what is here in part only; verify it, and say where it is."""
     forms, _ = _forms(name)
-    rows = []
+    here = []
     for found in files.find_all(*forms) if forms else []:
-        whole = found
-        if found.raw.sources and found.path.name.removesuffix(".gz") in found.raw.also:
-            whole = files.download(found.raw)
-        rows.append({"file": whole.raw.place, "path": str(whole.path), "label": whole.label})
-    return rows
+        whole = found.raw.sources and _is_partial(found.raw, found.path)
+        here.append(files.download(found.raw).path if whole else found.path)
+    return tuple(here)
 
 
-def verify(files: Files, name: str) -> list[Row]:
+def verified(files: Files, name: str) -> list[Checked]:
     """Read every raw file of `name` that is here again, and compare it with what was published.
 
-    `file`, `path`, `sha256`, `label`, and the `problem`, None where there is none. Of data published in several forms those
-    that are here are checked; when none is, the files of the first are missing.
+    Of data published in several forms those that are here are checked; when none is, the files of the first are missing.
     """
     forms, reduced = _forms(name)
     published = [*forms, *([reduced] if reduced else [])]
     present = [form for form in published if any(files.path(raw) is not None for raw in form)] or published[:1]
-    return [_verified(files, raw) for form in present for raw in form]
+    return [_checked(files, raw) for form in present for raw in form]
 
 
 def _forms(name: str) -> tuple[tuple[Form, ...], Form]:
@@ -82,7 +99,7 @@ def _state(files: Files, name: str) -> tuple[State, Form]:
         return "yours", ()
     for form in forms:
         if _here(files, form):
-            return "here", form
+            return "reduced" if any(_is_partial(raw, files.path(raw)) for raw in form) else "here", form
     if reduced and _here(files, reduced):
         return "reduced", reduced
     return "can be fetched" if any(all(raw.sources for raw in form) for form in forms) else "missing", ()
@@ -92,19 +109,23 @@ def _here(files: Files, form: Form) -> bool:
     return all(files.path(raw) is not None for raw in form)
 
 
-def _listed(files: Files, name: str) -> Row:
+def _is_partial(raw: RawFile, path: Path | None) -> bool:
+    """Whether the file is known under another name than its publisher's: a published part of it."""
+    return path is not None and path.name.removesuffix(".gz") in raw.also
+
+
+def _listed(files: Files, name: str) -> Listed:
     state, here = _state(files, name)
-    what = "GloVe word vectors, for vectors = 'glove'" if name == VECTORS else datasets.entry(name).summary
-    return {"name": name, "state": state, "what": what, "paths": [str(files.path(raw)) for raw in here]}
+    summary = "GloVe word vectors, for vectors = 'glove'" if name == VECTORS else datasets.entry(name).summary
+    return Listed(name, summary, state, tuple(path for raw in here if (path := files.path(raw)) is not None))
 
 
-def _verified(files: Files, raw: RawFile) -> Row:
-    row: Row = {"file": raw.place, "path": None, "sha256": None, "label": "", "problem": "missing"}
-    place = files.path(raw)
-    if place is None:
-        return row
+def _checked(files: Files, raw: RawFile) -> Checked:
+    path = files.path(raw)
+    if path is None:
+        return Checked(raw.place, None, None, "", "missing")
     try:
-        found = files.verified(raw, place, afresh=True)
+        found = files.verified(raw, path, afresh=True)
     except DataError as error:
-        return {**row, "path": str(place), "problem": str(error)}
-    return {**row, "path": str(place), "sha256": found.sha256, "label": found.label, "problem": None}
+        return Checked(raw.place, path, None, "", str(error))
+    return Checked(raw.place, path, found.sha256, found.label, None)

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from secateur.data.corpus import Corpus
 from secateur.data.dataset import UNKNOWN, Dataset
-from secateur.data.splits import NARROWEST
+from secateur.data.splits import NARROWEST, Ragged
 from secateur.data.tokens import Tokens, corpus_ids
 from secateur.errors import InputError
 
@@ -35,17 +37,14 @@ class Encoder:
 
     def ids(self, texts: Sequence[str]) -> Tensor:
         """(texts, longest) int64: the ids of each text, cut to `max_tokens` and padded with 0."""
+        if not len(texts):
+            return torch.zeros((0, self.width or NARROWEST), dtype=torch.int64)
         found, offsets, words = corpus_ids(texts, self.tokens, self.lower)
         place = {word: number for number, word in enumerate(self.words) if number > UNKNOWN}
-        known = torch.tensor([place.get(word, UNKNOWN) for word in words], dtype=torch.int64)
-        rows = [
-            known[torch.from_numpy(found[first:end]).long()][: self.max_tokens] for first, end in zip(offsets, offsets[1:], strict=False)
-        ]
-        width = self.width or max([NARROWEST, *map(len, rows)])
-        ids = torch.zeros((len(rows), width), dtype=torch.int64)
-        for row, row_ids in enumerate(rows):
-            ids[row, : len(row_ids)] = row_ids
-        return ids
+        known = np.fromiter((place.get(word, UNKNOWN) for word in words), np.int32, len(words))
+        corpus = Corpus(found, offsets, words, np.zeros(len(texts), np.uint64))
+        ids, offsets = corpus.rows(np.ones(len(texts), bool), known, self.max_tokens)
+        return Ragged(ids, offsets, NARROWEST, self.width).padded(torch.arange(len(texts)))
 
     def to_json(self) -> dict[str, Any]:
         """A value of plain JSON that `from_json` reads."""
