@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from secateur.accounting import cost
 from secateur.errors import PruningError, StoreError
 from secateur.masks import Mask
 from secateur.pruning.schedules import Dynamic, EarlyBird, Gradual
@@ -19,6 +20,8 @@ from secateur.training.changing_masks import ChangingMask, DynamicSparsity, Earl
 from secateur.training.loop import Actions, Run, Seeds, Settings, make_run, train
 from secateur.training.masking import KeepPruned
 from secateur.training.states import State, restore_model
+
+_COST_EXAMPLES = 32
 
 
 @node_kinds.register("train", version=1)
@@ -192,6 +195,7 @@ def _finish(workplace: Workplace, run: Run, first_step: int, result: Result, mis
         "steps": run.step,
         "steps_per_epoch": run.steps_per_epoch,
         "best_step": None if run.best is None else run.best.step,
+        **_cost_facts(run, first_step),
     }
     result.artefacts["metrics"] = workplace.put("metrics.jsonl", lines(run.history))
     for name in missing:
@@ -209,6 +213,22 @@ def _finish(workplace: Workplace, run: Run, first_step: int, result: Result, mis
         result.artefacts["state/end"] = _put_state(workplace, result, f"state/{run.step}", run.state(resumable=False))
         if "resumable/end" in missing:
             result.artefacts["resumable/end"] = _put_state(workplace, result, f"resumable/{run.step}", run.state(resumable=True))
+
+
+def _cost_facts(run: Run, first_step: int) -> dict[str, float]:
+    """Multiply-adds of one forward pass of one example (the mean over the first validation batch), dense and with the last mask; of this
+    training, counting the backward pass as twice the forward; and bytes of the network, dense and stored."""
+    inputs, targets = next(iter(run.dataset.splits["valid"].in_order(_COST_EXAMPLES)))
+    found = cost(run.model, inputs, run.mask)
+    examples = len(targets)
+    seen = (run.step - first_step) / run.steps_per_epoch * len(run.dataset.splits["train"])
+    return {
+        "example_multiply_adds": found.multiply_adds / examples,
+        "dense_multiply_adds": found.dense_multiply_adds / examples,
+        "multiply_adds": 3 * found.multiply_adds / examples * seen,
+        "bytes": found.bytes,
+        "dense_bytes": found.dense_bytes,
+    }
 
 
 def _put_state(workplace: Workplace, result: Result, name: str, state: State) -> Any:
