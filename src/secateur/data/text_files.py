@@ -23,6 +23,8 @@ from secateur.registry import datasets
 
 Format = Literal["auto", "csv", "tsv", "jsonl", "folder"]
 
+BYTE_ORDER_MARK = "\ufeff"
+
 _SUFFIXES: dict[str, Format] = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
@@ -53,9 +55,9 @@ def records(found: Found, written: Format, text: str, label: str, encoding: str)
     if form == "folder":
         yield from _folder_records(found.path, encoding)
     elif form == "jsonl":
-        yield from _json_records(found.text(encoding), found.path, text, label)
+        yield from _json_records(found.text(encoding).removeprefix(BYTE_ORDER_MARK), found.path, text, label)
     else:
-        table = rows(found.text(encoding).removeprefix("\ufeff"), found.path, "\t" if form == "tsv" else ",")
+        table = rows(found.text(encoding).removeprefix(BYTE_ORDER_MARK), found.path, "\t" if form == "tsv" else ",")
         _, header = next(table, (1, []))
         columns = named_columns(header, (text, label), found.path)
         for line, fields in table:
