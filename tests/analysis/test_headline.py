@@ -84,6 +84,15 @@ def test_lost_runs_are_named() -> None:
     assert any("Diverged, and counted as losses: winning, level 2, replicate 0" in line for line in told({"winning": [0.0, None]}).limits)
 
 
+def test_not_yet_before_anything_can_be_compared() -> None:
+    rows = [
+        {"arm": arm, "level": level, "replicate": 0, "density": 0.5**level, "test_accuracy": value, "best_step": 1, "status": status}
+        for arm, level, value, status in (("dense", 0, 0.9, "done"), ("winning", 1, None, "missing"))
+    ]
+    words = headline(judge(pl.DataFrame(rows), RULE))
+    assert (words.answer, words.title) == ("unclear", "Not yet. No pruned run has finished beside its dense network.")
+
+
 def test_dense_alone_is_no_answer() -> None:
     words = told({})
     assert (words.answer, words.findings) == ("unclear", ())
