@@ -1,1 +1,8 @@
 """Sparse layers: parameters, gradients and cost follow the surviving weights."""
+
+from secateur.sparse.convolution import SparseConv1d
+from secateur.sparse.embedding import SparseEmbedding
+from secateur.sparse.linear import SparseLinear, sparse_linear
+from secateur.sparse.weight import SparseWeight
+
+__all__ = ["SparseConv1d", "SparseEmbedding", "SparseLinear", "SparseWeight", "sparse_linear"]

@@ -1,0 +1,71 @@
+"""The compiled kernels (kernels/module.cpp). Tensors are checked there: a wrong shape, dtype, device or stride raises."""
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+class Pattern:
+    """Which weights of a (rows, columns) matrix survive."""
+
+    def __init__(self, rows: int, columns: int, row_starts: NDArray[np.int64], column_of: NDArray[np.int64]) -> None: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def columns(self) -> int: ...
+    @property
+    def survivors(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def packed_size(self, batch: int, twofold: bool = False) -> int: ...
+    def linear_forward(
+        self, values: Tensor, bias: Tensor | None, x: Tensor, y: Tensor, packed: Tensor | None, feature_major: bool, relu: bool, threads: int
+    ) -> None: ...
+    def linear_backward(
+        self,
+        values: Tensor,
+        packed: Tensor | None,
+        dy: Tensor,
+        y: Tensor | None,
+        dx: Tensor | None,
+        dvalues: Tensor | None,
+        dbias: Tensor | None,
+        feature_major: bool,
+        threads: int,
+    ) -> None: ...
+    def conv_packed_size(self, x: Tensor, taps: int, stride: int, padding: int, dilation: int) -> int: ...
+    def conv_forward(
+        self,
+        values: Tensor,
+        bias: Tensor | None,
+        x: Tensor,
+        y: Tensor,
+        packed: Tensor | None,
+        taps: int,
+        stride: int,
+        padding: int,
+        dilation: int,
+        relu: bool,
+        threads: int,
+    ) -> None: ...
+    def conv_backward(
+        self,
+        values: Tensor,
+        packed: Tensor | None,
+        length: int,
+        dy: Tensor,
+        y: Tensor | None,
+        dx: Tensor | None,
+        dvalues: Tensor | None,
+        dbias: Tensor | None,
+        taps: int,
+        stride: int,
+        padding: int,
+        dilation: int,
+        threads: int,
+    ) -> None: ...
+    def embedding_forward(self, values: Tensor, ids: Tensor, y: Tensor, threads: int) -> None: ...
+    def embedding_backward(self, ids: Tensor, dy: Tensor, dvalues: Tensor, threads: int) -> None: ...
+
+def instruction_set() -> str: ...
+def instruction_sets() -> list[str]: ...
+def thread_source() -> str: ...

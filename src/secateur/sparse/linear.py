@@ -1,0 +1,155 @@
+"""`SparseLinear`: `nn.Linear` over the surviving weights alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from secateur.errors import PruningError
+from secateur.masks import Pattern
+from secateur.seeds import generator
+from secateur.sparse.weight import SparseWeight
+
+Layout = Literal["batch", "feature"]
+Activation = Literal["none", "relu"]
+
+
+class _Product(torch.autograd.Function):
+    """y = W x + bias over two axes, by the kernels; the whole layer and the whole backward pass are one call each."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, weight: SparseWeight, kernel: Any, feature_major: bool, relu: bool
+    ) -> Tensor:
+        needs_values = ctx.needs_input_grad[1]
+        if feature_major:
+            y = x.new_empty(kernel.rows, x.shape[1])
+            packed = None
+        else:
+            batch = x.shape[0]
+            y = x.new_empty(batch, kernel.rows)
+            packed = x.new_empty(kernel.packed_size(batch, x.dtype is torch.float64)) if needs_values else None
+        kernel.linear_forward(values, bias, x, y, packed, feature_major, relu, torch.get_num_threads())
+        saved = (x if feature_major else packed) if needs_values else None
+        ctx.save_for_backward(values, saved, y if relu else None)
+        ctx.kernel = kernel
+        ctx.feature_major = feature_major
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        values, saved, y = ctx.saved_tensors
+        kernel = ctx.kernel
+        feature_major = ctx.feature_major
+        needs_x, needs_values, needs_bias = ctx.needs_input_grad[:3]
+        if not dy.is_contiguous():
+            dy = dy.contiguous()
+        dx = None
+        if needs_x:
+            dx = dy.new_empty((kernel.columns, dy.shape[1]) if feature_major else (dy.shape[0], kernel.columns))
+        dvalues = torch.empty_like(values) if needs_values else None
+        dbias = dy.new_empty(kernel.rows) if needs_bias else None
+        kernel.linear_backward(values, saved, dy, y, dx, dvalues, dbias, feature_major, torch.get_num_threads())
+        return dx, dvalues, dbias, None, None, None, None
+
+
+def sparse_linear(
+    x: Tensor, weight: SparseWeight, bias: Tensor | None = None, *, layout: Layout = "batch", activation: Activation = "none"
+) -> Tensor:
+    """x (…, inputs) -> (…, outputs), or with `layout="feature"` x (inputs, batch) -> (outputs, batch).
+
+    `weight` has shape (outputs, inputs). On the CPU in float32 and float64 cost follows the
+    survivors; elsewhere the weight is made dense for the product, which on a GPU is the faster way at the densities of pruned networks.
+    """
+    inputs = weight.width
+    feature_major = layout == "feature"
+    if x.dim() == 0 or (feature_major and x.dim() != 2) or x.shape[0 if feature_major else -1] != inputs:
+        wanted = f"({inputs}, batch)" if feature_major else f"(…, {inputs})"
+        raise PruningError(f"a sparse product of {inputs} inputs takes {wanted}, not {tuple(x.shape)}")
+    if not weight.runs_on_kernels(x):
+        dense = weight.to_dense().view(weight.rows, inputs)
+        y = F.linear(x.t(), dense, bias).t() if feature_major else F.linear(x, dense, bias)
+        return F.relu(y) if activation == "relu" else y
+    flat = x if x.dim() == 2 else x.reshape(-1, inputs)
+    if not flat.is_contiguous():
+        flat = flat.contiguous()
+    y: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
+        flat, weight.values, bias, weight, weight.kernel, feature_major, activation == "relu"
+    )
+    return y if x.dim() == 2 else y.view(*x.shape[:-1], weight.rows)
+
+
+class SparseLinear(nn.Module):
+    """`nn.Linear` of which only survivors are stored and computed.
+
+    `layout="feature"` takes and gives (features, batch), in which neighbouring sparse layers need no
+    transposes; `activation="relu"` is fused.
+    """
+
+    def __init__(
+        self, weight: SparseWeight, bias: Tensor | None = None, *, layout: Layout = "batch", activation: Activation = "none"
+    ) -> None:
+        super().__init__()
+        if len(weight.shape) != 2:
+            raise PruningError(f"a linear layer's weight has two axes, not shape {weight.shape}")
+        if layout not in ("batch", "feature") or activation not in ("none", "relu"):
+            raise PruningError(f"layout is 'batch' or 'feature' and activation 'none' or 'relu', not {layout!r} and {activation!r}")
+        self.out_features, self.in_features = weight.shape
+        self.weight = weight
+        self.bias = bias if bias is None or isinstance(bias, nn.Parameter) else nn.Parameter(bias)
+        self.layout: Layout = layout
+        self.activation: Activation = activation
+
+    @classmethod
+    def from_dense(
+        cls, linear: nn.Linear, kept: Tensor | Pattern, *, layout: Layout = "batch", activation: Activation = "none"
+    ) -> SparseLinear:
+        """The layer `linear` with the weights that `kept` (out, in) keeps. Its bias is copied."""
+        bias = None if linear.bias is None else linear.bias.detach().clone()
+        return cls(SparseWeight.from_dense(linear.weight, kept), bias, layout=layout, activation=activation)
+
+    @classmethod
+    def random(
+        cls,
+        in_features: int,
+        out_features: int,
+        *,
+        density: float,
+        seed: int,
+        bias: bool = True,
+        layout: Layout = "batch",
+        activation: Activation = "none",
+    ) -> SparseLinear:
+        """A new layer that was never dense: survivors uniform within the bounds that give a row of them the variance of `nn.Linear`'s."""
+        bound = 1.0 / math.sqrt(max(in_features * density, 1.0))
+        weight = SparseWeight.random((out_features, in_features), density, bound, seed)
+        offsets = torch.rand(out_features, generator=generator(seed, "bias")) * (2 * bound) - bound if bias else None
+        return cls(weight, offsets, layout=layout, activation=activation)
+
+    def to_dense(self) -> nn.Linear:
+        """The same layer as `nn.Linear`, zero where pruned. A fused activation stays behind."""
+        dense = nn.Linear(
+            self.in_features,
+            self.out_features,
+            bias=self.bias is not None,
+            device=self.weight.values.device,
+            dtype=self.weight.values.dtype,
+        )
+        with torch.no_grad():
+            dense.weight.copy_(self.weight.to_dense())
+            if self.bias is not None:
+                dense.bias.copy_(self.bias)
+        return dense
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (…, in_features) -> (…, out_features); feature-major: (in_features, batch) -> (out_features, batch)."""
+        return sparse_linear(x, self.weight, self.bias, layout=self.layout, activation=self.activation)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, layout={self.layout!r}"

@@ -1,0 +1,163 @@
+"""`SparseWeight`: the survivors of one weight tensor, with their places."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from secateur import _kernels
+from secateur.errors import PruningError
+from secateur.masks import Pattern, random_pattern
+from secateur.seeds import generator
+
+_NARROW = 1 << 16
+
+
+class SparseWeight(nn.Module):
+    """The surviving weights of a tensor of shape `shape`, read as a matrix (shape[0], product of the rest).
+
+    `values` (survivors) is the parameter, in row order. The buffers `row_starts` (rows + 1, int64) and `columns` (survivors,
+    uint16 where they fit, else int32) say where they stand, so that `state_dict`, `deepcopy` and `.to()` carry the pattern.
+    A state dict with another pattern of the same shape loads: survivors and places change together.
+    """
+
+    values: nn.Parameter
+    row_starts: Tensor
+    columns: Tensor
+
+    def __init__(self, pattern: Pattern, values: Tensor) -> None:
+        super().__init__()
+        if values.shape != (pattern.kept,):
+            raise PruningError(f"{pattern.kept} survivors need as many values, not shape {tuple(values.shape)}")
+        if len(pattern.shape) < 2:
+            raise PruningError(f"a sparse weight has at least two axes, not shape {pattern.shape}")
+        self.shape = tuple(pattern.shape)
+        self.excluded_rows = pattern.excluded_rows
+        self.values = nn.Parameter(values.detach().clone())
+        row_starts, columns = _places(pattern)
+        self.register_buffer("row_starts", row_starts)
+        self.register_buffer("columns", columns)
+        self._pattern: Pattern | None = pattern
+        self._kernel: _kernels.Pattern | None = None
+
+    @classmethod
+    def from_dense(cls, weight: Tensor, kept: Tensor | Pattern) -> SparseWeight:
+        """The weights of `weight` that `kept` (a bool tensor of its shape, or a pattern) keeps."""
+        pattern = kept if isinstance(kept, Pattern) else Pattern.from_tensor(kept)
+        if pattern.shape != tuple(weight.shape):
+            raise PruningError(f"the mask has shape {pattern.shape}, the weight {tuple(weight.shape)}")
+        places = torch.from_numpy(pattern.indices()).to(weight.device)
+        return cls(pattern, weight.detach().reshape(-1)[places])
+
+    @classmethod
+    def random(
+        cls, shape: tuple[int, ...], density: float, bound: float, seed: int, name: str = "weight", excluded_rows: tuple[int, ...] = ()
+    ) -> SparseWeight:
+        """floor(density * prunable + 0.5) survivors at places drawn from (`seed`, `name`), with values uniform in [-bound, bound)."""
+        if not 0.0 <= density <= 1.0:
+            raise PruningError(f"a density lies between 0 and 1, not at {density}")
+        prunable = prod(shape) - len(excluded_rows) * prod(shape[1:])
+        pattern = random_pattern(shape, int(density * prunable + 0.5), seed, name, excluded_rows)
+        values = torch.rand(pattern.kept, generator=generator(seed, name, "values")) * (2 * bound) - bound
+        return cls(pattern, values)
+
+    @property
+    def pattern(self) -> Pattern:
+        """Which weights survive; the same object until they move."""
+        if self._pattern is None:
+            self._pattern = Pattern.from_indices(self.shape, self._flat_places(), self.excluded_rows)
+        return self._pattern
+
+    @property
+    def kernel(self) -> _kernels.Pattern:
+        """The pattern as the kernels hold it; built on first use."""
+        if self._kernel is None:
+            columns = self.columns.cpu().numpy().astype(np.int64)
+            self._kernel = _kernels.Pattern(self.rows, self.width, self.row_starts.cpu().numpy(), columns)
+        return self._kernel
+
+    @property
+    def rows(self) -> int:
+        """Rows of the matrix: the length of the first axis."""
+        return self.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of the matrix: the product of the other axes."""
+        return prod(self.shape[1:])
+
+    @property
+    def density(self) -> float:
+        """Surviving fraction of the prunable weights."""
+        return self.pattern.density
+
+    def places(self) -> Tensor:
+        """Flat positions of the survivors in the dense tensor: (survivors) int64, ascending."""
+        counts = self.row_starts.diff()
+        rows = torch.repeat_interleave(torch.arange(self.rows, device=counts.device), counts)
+        return rows * self.width + self.columns.to(torch.int64)
+
+    def to_dense(self) -> Tensor:
+        """The tensor of shape `shape`, zero where pruned; gradients flow to `values`."""
+        flat = self.values.new_zeros(prod(self.shape))
+        return flat.index_put((self.places(),), self.values).view(self.shape)
+
+    def move(self, pattern: Pattern, values: Tensor) -> None:
+        """Take other survivors, as many or not, in place: `values` stays the parameter that an optimiser holds."""
+        if pattern.shape != self.shape or pattern.excluded_rows != self.excluded_rows:
+            raise PruningError(f"survivors move within {self.shape} (never kept: rows {self.excluded_rows}), not to {pattern!r}")
+        if values.shape != (pattern.kept,):
+            raise PruningError(f"{pattern.kept} survivors need as many values, not shape {tuple(values.shape)}")
+        row_starts, columns = _places(pattern)
+        self.row_starts = row_starts.to(self.row_starts.device)
+        self.columns = columns.to(self.columns.device)
+        self.values.data = values.detach().to(device=self.values.device, dtype=self.values.dtype).clone()
+        if self.values.grad is not None and self.values.grad.shape != self.values.shape:
+            self.values.grad = None
+        self._pattern, self._kernel = pattern, None
+
+    def runs_on_kernels(self, *activations: Tensor) -> bool:
+        """Whether the kernels take these activations: float32 or float64 on the CPU, as `values`."""
+        dtype = self.values.dtype
+        if dtype not in (torch.float32, torch.float64):
+            return False
+        return all(x.dtype is dtype and x.device.type == "cpu" for x in (self.values, *activations)) and not torch.is_autocast_enabled(
+            "cpu"
+        )
+
+    def extra_repr(self) -> str:
+        return f"shape={self.shape}, survivors={self.values.numel()}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kernel": None}
+
+    def _flat_places(self) -> NDArray[np.int64]:
+        places: NDArray[np.int64] = self.places().cpu().numpy()
+        return places
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        loaded = {name: state_dict.get(prefix + name) for name in ("values", "row_starts", "columns")}
+        starts, columns, values = loaded["row_starts"], loaded["columns"], loaded["values"]
+        if starts is not None and columns is not None and values is not None:
+            consistent = starts.shape == (self.rows + 1,) and columns.shape == values.shape and int(starts[-1]) == values.numel()
+            if consistent and columns.shape != self.columns.shape:
+                self.columns = torch.empty(columns.shape, dtype=self.columns.dtype, device=self.columns.device)
+                self.values.data = torch.empty(values.shape, dtype=self.values.dtype, device=self.values.device)
+                self.values.grad = None
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        self._pattern, self._kernel = None, None
+
+
+def _places(pattern: Pattern) -> tuple[Tensor, Tensor]:
+    """(row_starts, columns) of a pattern read as a matrix."""
+    rows, width = pattern.shape[0], prod(pattern.shape[1:])
+    flat = pattern.indices()
+    row_starts = np.searchsorted(flat, np.arange(rows + 1, dtype=np.int64) * width)
+    columns = flat - np.repeat(np.arange(rows, dtype=np.int64), np.diff(row_starts)) * width
+    narrow = columns.astype(np.uint16 if width <= _NARROW else np.int32)
+    return torch.from_numpy(row_starts.astype(np.int64)), torch.from_numpy(narrow)
