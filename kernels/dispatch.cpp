@@ -64,6 +64,14 @@ template <>
 const Primitives<double>& primitives<double>() {
     return chosen().twofold;
 }
+template <>
+const RecurrentPrimitives<float>& recurrent_primitives<float>() {
+    return chosen().recurrent->single;
+}
+template <>
+const RecurrentPrimitives<double>& recurrent_primitives<double>() {
+    return chosen().recurrent->twofold;
+}
 const char* instruction_set() { return chosen().name; }
 
 const char* const* instruction_sets(int* count) {

@@ -165,6 +165,9 @@ void embedding_backward_of(const Pattern& pattern, Number number, nb::handle ids
 }
 
 }  // namespace
+
+void bind_recurrent(nb::module_& module);  // recurrent_module.cpp
+
 }  // namespace secateur
 
 NB_MODULE(_kernels, module) {
@@ -238,6 +241,7 @@ NB_MODULE(_kernels, module) {
                  (number == Number::single ? embedding_backward_of<float> : embedding_backward_of<double>)(pattern, number, ids, dy, dvalues, threads);
              },
              "ids"_a, "dy"_a, "dvalues"_a, "threads"_a);
+    bind_recurrent(module);
     module.def("instruction_set", &instruction_set, "The instruction set in use: avx512, avx2 or baseline (SECATEUR_ISA forces one).");
     module.def("instruction_sets", [] {
         int count = 0;

@@ -59,6 +59,7 @@ class Pattern {
     double density() const { return rows_ && columns_ ? double(survivors()) / (double(rows_) * double(columns_)) : 0.0; }
     const std::uint32_t* row_starts() const { return row_starts_.data(); }
     const std::uint16_t* low_columns() const { return low_.data(); }  // the lower 16 bits of each survivor's column
+    const std::uint16_t* high_columns() const { return high_.empty() ? nullptr : high_.data(); }
     std::int64_t column(std::size_t survivor) const {
         return low_[survivor] | (high_.empty() ? 0 : std::int64_t(high_[survivor]) << 16);
     }

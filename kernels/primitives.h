@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "pattern.h"
+#include "recurrent_primitives.h"
 
 namespace secateur {
 
@@ -75,6 +76,7 @@ struct InstructionSet {
     const char* name;
     Primitives<float> single;
     Primitives<double> twofold;
+    const RecurrentInstructions* recurrent;
 };
 
 template <class T>
