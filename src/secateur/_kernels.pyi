@@ -18,7 +18,15 @@ class Pattern:
     def nbytes(self) -> int: ...
     def packed_size(self, batch: int, twofold: bool = False) -> int: ...
     def linear_forward(
-        self, values: Tensor, bias: Tensor | None, x: Tensor, y: Tensor, packed: Tensor | None, feature_major: bool, relu: bool, threads: int
+        self,
+        values: Tensor,
+        bias: Tensor | None,
+        x: Tensor,
+        y: Tensor,
+        packed: Tensor | None,
+        feature_major: bool,
+        relu: bool,
+        threads: int,
     ) -> None: ...
     def linear_backward(
         self,
