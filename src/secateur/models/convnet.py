@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.data.dataset import DataShape
 from secateur.dropout import Dropout
 from secateur.errors import InputError
 from secateur.models.initialisers import initialised
 from secateur.registry import models
+from secateur.shapes import DataShape
 
 
 class ConvNet(nn.Module):

@@ -124,10 +124,10 @@ class SparseConv1d(nn.Module):
             return F.relu(y) if self.activation == "relu" else y
         batched = x if x.dim() == 3 else x.unsqueeze(0)
         window = (self.kernel_size, self.stride, self.padding, self.dilation)
-        y: Tensor = _Convolution.apply(  # type: ignore[no-untyped-call]
+        responses: Tensor = _Convolution.apply(  # type: ignore[no-untyped-call]
             batched.contiguous(), self.weight.values, self.bias, self.weight.kernel, window, positions, self.activation == "relu"
         )
-        return y if x.dim() == 3 else y.squeeze(0)
+        return responses if x.dim() == 3 else responses.squeeze(0)
 
     def extra_repr(self) -> str:
         return (

@@ -79,10 +79,10 @@ def sparse_linear(
     flat = x if x.dim() == 2 else x.reshape(-1, inputs)
     if not flat.is_contiguous():
         flat = flat.contiguous()
-    y: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
+    product: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
         flat, weight.values, bias, weight, weight.kernel, feature_major, activation == "relu"
     )
-    return y if x.dim() == 2 else y.view(*x.shape[:-1], weight.rows)
+    return product if x.dim() == 2 else product.view(*x.shape[:-1], weight.rows)
 
 
 class SparseLinear(nn.Module):
