@@ -9,7 +9,7 @@ import torch
 
 from secateur.registry import node_kinds
 from secateur.studies.nodes import ParentLink, Result, Workplace, lines, stopwatch
-from secateur.training.states import restore_model
+from secateur.training.states import State, restore_model
 
 
 @node_kinds.register("interpolate", version=1)
@@ -21,7 +21,7 @@ def interpolate_node(workplace: Workplace, spec: Mapping[str, Any], parents: Map
     """
     clock = stopwatch()
     dataset, task, build = workplace.problem(spec)
-    first, second = workplace.state(parents["first"]).model, workplace.state(parents["second"]).model
+    first, second = workplace.state(parents["first"]).whole(), workplace.state(parents["second"]).whole()
     model = build(0)
     model.eval()
     entries = []
@@ -30,7 +30,7 @@ def interpolate_node(workplace: Workplace, spec: Mapping[str, Any], parents: Map
         between = {
             name: first[name] if not first[name].is_floating_point() else torch.lerp(first[name], second[name], weight) for name in first
         }
-        restore_model(model, between)
+        restore_model(model, State(0, between))
         with torch.no_grad():
             metrics = task.evaluate(model, dataset, spec["split"], spec["batch"]).metrics
         entries.append({"weight": weight, **{name: float(value) for name, value in metrics.items()}})

@@ -16,6 +16,7 @@ from secateur.errors import InputError, PruningError, RecipeError, UnknownName
 from secateur.pruning.rewind import Rewind
 from secateur.registry import datasets, learning_rates, models, node_kinds, optimizers, schedules, scopes, scores, tasks, units
 from secateur.seeds import seed_for
+from secateur.sparse import shipped_crossovers
 from secateur.steps import Step
 from secateur.studies.datasets import DatasetSource
 from secateur.studies.graph import Graph, Node, Parent, source_digest
@@ -103,9 +104,9 @@ class _PruneTable:
     source: str = "end"
 
 
-def make_plan(recipe: Recipe, source: DatasetSource, networks: Networks, threads: int = 1) -> Plan:
+def make_plan(recipe: Recipe, source: DatasetSource, networks: Networks, threads: int = 1, execution: str = "auto") -> Plan:
     """The plan of a recipe. Every component is checked, and every default written out, before anything runs."""
-    cells = tuple(_Planner(recipe, source, networks, threads).cells())
+    cells = tuple(_Planner(recipe, source, networks, threads, execution).cells())
     plan = Plan(recipe, cells, tuple(_measures(recipe, cells)), Graph(()))
     return replace(plan, graph=Graph.of(plan.leaves))
 
@@ -113,11 +114,12 @@ def make_plan(recipe: Recipe, source: DatasetSource, networks: Networks, threads
 class _Planner:
     """Makes the nodes of one recipe; equal nodes come out equal, so nothing has to be remembered."""
 
-    def __init__(self, recipe: Recipe, source: DatasetSource, networks: Networks, threads: int) -> None:
+    def __init__(self, recipe: Recipe, source: DatasetSource, networks: Networks, threads: int, execution: str) -> None:
         self.recipe = recipe
         self.source = source
         self.threads = threads
         self.networks = networks
+        self.execution = execution
         self.where = f"{recipe.name}.toml"
         self.arms: dict[str, Mapping[str, Any]] = dict(recipe.content.get("arms", {}))
 
@@ -196,6 +198,11 @@ class _Condition:
         """Training of the whole network."""
         return self._train(self._initial("init"), (), {})
 
+    def initial(self) -> Node:
+        """The network's initial weights: they need no training."""
+        problem = {key: value for key, value in self._problem().items() if key != "task"}
+        return Node("initialise", {**problem, "seed": self._seed("init")})
+
     def evaluate(self, train: Node) -> Node:
         """The one reading of the test split: of the best state, or of the last."""
         state = "state/end" if self.settings["select"] == "end" else "state/best"
@@ -221,6 +228,9 @@ class _Condition:
         }
         if name not in levels:
             raise PruningError(f"{self.where}: prune.schedule: there is no way to run {name!r} in a study")
+        if name == "dynamic" and pruning.schedule.method == "static":
+            yield from self._static(pruning)
+            return
         yield from levels[name](pruning)
 
     def _iterative(self, pruning: Pruning) -> Iterator[tuple[float, Node, Node | None]]:
@@ -231,13 +241,14 @@ class _Condition:
             yield density, train, mask
 
     def _one_shot(self, pruning: Pruning) -> Iterator[tuple[float, Node, Node | None]]:
-        moments = {"init": "state/0", "trained": f"state/{pruning.source}"}
         when = pruning.schedule.when
+        scored = self.initial() if when == "init" else self.dense()
+        moments = {"init": "state/0", "trained": f"state/{pruning.source}"}
         state = moments.get(when) or f"state/{Step.parse(when).iterations(self.steps_per_epoch)}"
         for density in pruning.schedule.densities():
             target = {"density": density, "rounds": pruning.schedule.rounds}
-            mask = self._prune(pruning, target, self.dense(), state, None)
-            yield density, self._retrain(self.dense(), mask), mask
+            mask = self._prune(pruning, target, scored, state, None)
+            yield density, self._retrain(None if when == "init" else self.dense(), mask), mask
 
     def _within(self, pruning: Pruning) -> Iterator[tuple[float, Node, Node | None]]:
         for density in pruning.schedule.densities():
@@ -269,13 +280,24 @@ class _Condition:
             spec.update(batch=self.settings["batch"], batches=pruning.batches, data_order=self._seed("data-order"))
         return Node("prune", {**spec, "threads": self.planner.threads}, tuple(parents))
 
-    def _retrain(self, trained: Node, mask: Node) -> Node:
-        """Training of what the mask keeps, from where the arm rewinds to. `trained` is what the mask was drawn from."""
+    def _static(self, pruning: Pruning) -> Iterator[tuple[float, Node, Node | None]]:
+        """Static sparse training: a mask drawn over the initial weights, which training never changes."""
+        for density in pruning.schedule.densities():
+            mask = self._prune(pruning, {"density": density, "rounds": 1}, self.initial(), "state/0", None)
+            yield density, self._retrain(None, mask), mask
+
+    def _retrain(self, trained: Node | None, mask: Node) -> Node:
+        """Training of what the mask keeps, from where the arm rewinds to.
+
+        `trained` is what the mask was drawn from; None where that were the initial weights.
+        """
         rewind, ticket = self.rewind, Parent("mask", mask, "mask")
         if rewind.kind == "reinit":
             return self._train(self._initial("reinit"), (ticket,), {})
         form = "resumable" if rewind.optimizer == "kept" else "state"
         if rewind.kind in ("finetune", "lr"):
+            if trained is None:
+                raise RecipeError(f"{self.where}: rewind: {rewind} goes on from trained weights; the mask is drawn over initial ones")
             start = {"start": "weights", "optimizer": rewind.optimizer, "rate": "final" if rewind.kind == "finetune" else "schedule"}
             return self._train(start, (Parent("state", trained, f"{form}/end"), ticket), {})
         step = rewind.position(self.steps_per_epoch)
@@ -285,11 +307,17 @@ class _Condition:
                 f"{self.where}: rewind: {rewind} is not before the end of training at step {self.total}; for that, write 'finetune'"
             )
         start = {"start": "state", "optimizer": rewind.optimizer, "rate": "schedule"}
-        return self._train(start, (Parent("state", self.dense(), f"{form}/{step}"), ticket), {})
+        source = self.initial() if step == 0 else self.dense()
+        return self._train(start, (Parent("state", source, f"{form}/{step}"), ticket), {})
 
     def _train(self, start: Mapping[str, Any], parents: tuple[Parent, ...], more: Mapping[str, Any]) -> Node:
         seeds = {purpose: self._seed(purpose) for purpose in ("data-order", "dropout")}
         spec = {**self._problem(), "train": self.settings, "seeds": seeds, "threads": self.planner.threads, **start, **more}
+        # Which layers run sparse follows from the mask, the batch and the crossover table: with them the choice is in the key.
+        masked = any(parent.role == "mask" for parent in parents)
+        spec["execution"] = self.planner.execution if masked else "dense"
+        if masked and self.planner.execution == "auto":
+            spec["crossovers"] = shipped_crossovers().digest
         return Node("train", spec, parents)
 
     def _initial(self, purpose: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def prune_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
     clock = stopwatch()
     dataset, task, build = workplace.problem(spec)
     model = build(0)
-    restore_model(model, workplace.state(parents["state"]).model)
+    restore_model(model, workplace.state(parents["state"]))
     mask = workplace.mask(parents["mask"]) if "mask" in parents else prunable_mask(model, spec["prunable"])
     batches = TrainingBatches(dataset, spec["batch"], spec["data_order"], spec["batches"]) if "batches" in spec else None
 

@@ -213,7 +213,7 @@ class Study:
             example_multiply_adds=facts.get("example_multiply_adds"),
             dense_multiply_adds=facts.get("dense_multiply_adds"),
             seconds=sum(self.store.timings(cell["train"]).values()) if trained is not None else None,
-            execution=facts.get("execution"),
+            execution=_executed(facts) if facts else None,
             status=self._status(cell, trained, evaluated),
             node=cell["train"],
         )
@@ -291,6 +291,15 @@ def record_of(plan: Plan, metric: Mapping[str, Any], method: Mapping[str, Any], 
         ],
         "nodes": {node.key: [[parent.node.key, parent.artefact] for parent in node.parents] for node in plan.graph.nodes},
     }
+
+
+def _executed(facts: Mapping[str, Any]) -> str:
+    """How a training was executed: `dense`, `sparse`, or how many of the masked parameters were sparse."""
+    layers = list(facts.get("execution", {}).values())
+    sparse = layers.count("sparse")
+    if sparse == 0:
+        return "dense"
+    return "sparse" if sparse == len(layers) else f"sparse {sparse}/{len(layers)}"
 
 
 def _identity(cell: Mapping[str, Any]) -> dict[str, Any]:

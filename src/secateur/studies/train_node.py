@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import nn
+
 from secateur.accounting import cost
+from secateur.data.dataset import Dataset
 from secateur.errors import PruningError, StoreError
 from secateur.masks import Mask
 from secateur.pruning.schedules import Dynamic, EarlyBird, Gradual
 from secateur.registry import learning_rates, node_kinds, optimizers, schedules, scores
+from secateur.sparse import compress, sparse_weights
 from secateur.steps import Step
 from secateur.studies.nodes import Checkpoints, ParentLink, Result, Workplace, lines, stopwatch
 from secateur.studies.options import read
@@ -33,7 +37,8 @@ def train_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
     clock = stopwatch()
     stored = workplace.store.get(workplace.key)
     keeper = KeepPruned()
-    run = _start(workplace, spec, parents)
+    begun = _start(workplace, spec, parents)
+    run = begun.run
     first_step = run.step
     checkpoints = Checkpoints(workplace.store.work(workplace.key))
     earlier = 0.0
@@ -74,6 +79,12 @@ def train_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
     train(run, _typed(actions))
     if stored is None:
         _finish(workplace, run, first_step, result, missing)
+        if begun.execution:
+            result.facts["execution"] = begun.execution
+        costs = begun.costs if changing is None else cost_facts(run.model, run.dataset, masks.last())
+        seen = (run.step - first_step) / run.steps_per_epoch * len(run.dataset.splits["train"])
+        # The backward pass counts as twice the forward one; where the mask changes, as if the last one had held throughout.
+        result.facts.update(costs, multiply_adds=3 * costs["example_multiply_adds"] * seen)
         if changing is not None:
             result.artefacts.update(masks.artefacts())
             result.facts["mask_steps"] = masks.steps
@@ -154,30 +165,63 @@ def _without_name(table: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in table.items() if name not in ("name", "source")}
 
 
-def _start(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[str, ParentLink]) -> Run:
-    """The run at its starting point."""
+@dataclass(frozen=True)
+class _Begun:
+    """A run at its starting point, and what is said of it for good: which layers run sparse, and what an example costs."""
+
+    run: Run
+    execution: dict[str, str]
+    costs: dict[str, float]
+
+
+def _start(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[str, ParentLink]) -> _Begun:
+    """The run at its starting point, its layers dense or sparse as the specification resolves for its mask."""
     dataset, task, build = workplace.problem(spec)
     table = dict(spec["train"])
     for key in ("length", "evaluate"):
         table[key] = Step.parse(table[key])
     table["optimizer"] = _read_steps(table["optimizer"])
     table["learning_rate"] = _read_steps(table["learning_rate"])
+    settings = Settings(**table)
     seeds = Seeds(spec["seeds"]["data-order"], spec["seeds"]["dropout"])
-    run = make_run(build(spec.get("init_seed", 0)), task, dataset, Settings(**table), seeds)
-    if "state" in parents:
-        state = workplace.state(parents["state"])
-        if spec["start"] == "state":
-            run.start_from(state, optimizer=spec["optimizer"])
-        else:
-            restore_model(run.model, state.model)
-            if spec["optimizer"] == "kept":
-                run.start_from(replace(state, step=0, carried=()), optimizer="kept")
-    if "mask" in parents:
-        run.mask = workplace.mask(parents["mask"])
+    model = build(spec.get("init_seed", 0))
+    mask = workplace.mask(parents["mask"]) if "mask" in parents else None
+    state = workplace.state(parents["state"]) if "state" in parents else None
+    if state is not None:
+        restore_model(model, state)
+    costs = cost_facts(model, dataset, mask)
+    model, execution = with_execution(model, mask, settings, spec["execution"])
+    run = make_run(model, task, dataset, settings, seeds)
+    run.mask = mask
+    if state is not None and spec["start"] == "state":
+        run.start_from(state, optimizer=spec["optimizer"])
+    elif state is not None and spec["optimizer"] == "kept":
+        run.start_from(replace(state, step=0, carried=()), optimizer="kept")
     if spec["rate"] == "final":
         final = run.factor(max(0, run.total - 1))
         run.factor = lambda step: final
-    return run
+    return _Begun(run, execution, costs)
+
+
+def with_execution(model: nn.Module, mask: Mask | None, settings: Settings, wanted: str) -> tuple[nn.Module, dict[str, str]]:
+    """The model with the layers sparse that `wanted` (`dense`, `sparse`, `auto`) makes so under the mask, and which those are."""
+    if mask is None or wanted == "dense" or settings.masking != "enforced":
+        return model, {}
+    made = compress(model, mask, layers="auto" if wanted == "auto" else "all", batch=settings.batch, in_place=True)
+    return made, {name: "sparse" if name in sparse_weights(made) else "dense" for name in mask}
+
+
+def cost_facts(model: nn.Module, dataset: Dataset, mask: Mask | None) -> dict[str, float]:
+    """Multiply-adds of one forward pass of one example (the mean over the first validation batch), dense and with the mask; and bytes of
+    the network, dense and stored."""
+    inputs, targets = next(iter(dataset.splits["valid"].in_order(_COST_EXAMPLES)))
+    found, examples = cost(model, inputs, mask), len(targets)
+    return {
+        "example_multiply_adds": found.multiply_adds / examples,
+        "dense_multiply_adds": found.dense_multiply_adds / examples,
+        "bytes": found.bytes,
+        "dense_bytes": found.dense_bytes,
+    }
 
 
 def _read_steps(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,7 +239,6 @@ def _finish(workplace: Workplace, run: Run, first_step: int, result: Result, mis
         "steps": run.step,
         "steps_per_epoch": run.steps_per_epoch,
         "best_step": None if run.best is None else run.best.step,
-        **_cost_facts(run, first_step),
     }
     result.artefacts["metrics"] = workplace.put("metrics.jsonl", lines(run.history))
     for name in missing:
@@ -213,22 +256,6 @@ def _finish(workplace: Workplace, run: Run, first_step: int, result: Result, mis
         result.artefacts["state/end"] = _put_state(workplace, result, f"state/{run.step}", run.state(resumable=False))
         if "resumable/end" in missing:
             result.artefacts["resumable/end"] = _put_state(workplace, result, f"resumable/{run.step}", run.state(resumable=True))
-
-
-def _cost_facts(run: Run, first_step: int) -> dict[str, float]:
-    """Multiply-adds of one forward pass of one example (the mean over the first validation batch), dense and with the last mask; of this
-    training, counting the backward pass as twice the forward; and bytes of the network, dense and stored."""
-    inputs, targets = next(iter(run.dataset.splits["valid"].in_order(_COST_EXAMPLES)))
-    found = cost(run.model, inputs, run.mask)
-    examples = len(targets)
-    seen = (run.step - first_step) / run.steps_per_epoch * len(run.dataset.splits["train"])
-    return {
-        "example_multiply_adds": found.multiply_adds / examples,
-        "dense_multiply_adds": found.dense_multiply_adds / examples,
-        "multiply_adds": 3 * found.multiply_adds / examples * seen,
-        "bytes": found.bytes,
-        "dense_bytes": found.dense_bytes,
-    }
 
 
 def _put_state(workplace: Workplace, result: Result, name: str, state: State) -> Any:

@@ -25,7 +25,7 @@ from secateur.steps import Step
 from secateur.tasks.task import Task
 from secateur.training.learning_rates import Factor
 from secateur.training.optimizers import optimizer_state, restore_optimizer
-from secateur.training.states import State, capture_model, restore_model
+from secateur.training.states import State, capture_model, fit, live_tensors, restore_model
 
 Point = Literal["start", "gradients", "updated", "evaluated", "epoch"]
 
@@ -109,8 +109,8 @@ class Run:
 
     @property
     def names(self) -> dict[Tensor, str]:
-        """The model's parameters and their names."""
-        return {parameter: name for name, parameter in self.model.named_parameters()}
+        """The model's parameters and the names that the dense network gives them."""
+        return {tensor: name for name, (tensor, _) in live_tensors(self.model).items() if isinstance(tensor, nn.Parameter)}
 
     def state(self, *, resumable: bool) -> State:
         """The present state; with the optimiser's and what is carried where the run is to go on from it."""
@@ -146,11 +146,16 @@ class Run:
 
     def start_from(self, state: State, *, optimizer: Literal["fresh", "kept"]) -> None:
         """Restart at `state`: weights, buffers, schedule and data order; the optimiser fresh or as it was there."""
-        restore_model(self.model, state.model)
+        restore_model(self.model, state)
         self.step = state.step
         self.carried = _nested(state.carried)
         if optimizer == "kept":
-            restore_optimizer(self.optimizer, self.names, dict(state.optimizer))
+            live = live_tensors(self.model)
+            moments = {}
+            for name, tensor in state.optimizer.items():
+                owner = name.rpartition("/")[0]
+                moments[name] = fit(tensor, state.pattern(owner), live[owner][1]) if tensor.ndim else tensor
+            restore_optimizer(self.optimizer, self.names, moments)
 
 
 Actions = Mapping[Point, Sequence[Callable[[Run], None]]]

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from secateur.errors import PruningError
-from secateur.masks import Mask, parameters_of
+from secateur.masks import Mask
 from secateur.training.loop import Run
+from secateur.training.states import live_tensors
 
 
 class KeepPruned:
@@ -38,7 +39,12 @@ class KeepPruned:
         if run.mask is None:
             self._mask, self._parameters, self._kept = None, [], []
             return
-        covered = parameters_of(run.model, run.mask)
+        live = live_tensors(run.model)
+        sparse = {name for name, (_, pattern) in live.items() if pattern is not None}  # those have nothing to zero
+        covered = {name: tensor for name, (tensor, _) in live.items() if name in run.mask and name not in sparse}
+        missing = set(run.mask) - set(covered) - sparse
+        if missing:
+            raise PruningError(f"the model has no parameter {', '.join(sorted(missing))}, which the mask covers")
         pruned_somewhere = [name for name in covered if run.mask.pattern(name).kept < run.mask.pattern(name).size]
         self._mask = run.mask
         self._parameters = [covered[name] for name in pruned_somewhere]
