@@ -50,12 +50,7 @@ class SparseEmbedding(nn.Module):
     @classmethod
     def from_dense(cls, embedding: nn.Embedding, kept: Tensor | Pattern) -> SparseEmbedding:
         """The layer `embedding` with the weights that `kept` (num_embeddings, embedding_dim) keeps; `PruningError` if it renormalises."""
-<<<<<<< HEAD
-        if embedding.max_norm is not None or embedding.scale_grad_by_freq:
-            raise PruningError("SparseEmbedding has no max_norm and no scale_grad_by_freq")
-=======
         cls.check(embedding)
->>>>>>> kernels
         return cls(SparseWeight.from_dense(embedding.weight, kept), embedding.padding_idx)
 
     @staticmethod
