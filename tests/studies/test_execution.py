@@ -1,0 +1,68 @@
+"""Sparse and dense-masked execution of one study: the same trajectory up to rounding, and every history of a run the same bytes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from tiny_studies import RECIPE, contents, run_tiny
+
+from secateur.studies import faults
+from secateur.studies import run as studies
+from secateur.training.states import State
+
+MORE = ["replicates=1", "train.length='12ep'", "train.clip=1.0", "train.optimizer.weight_decay=0.01"]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_sparse_and_dense_execution_agree(optimizer: str, tmp_path: Path) -> None:
+    settings = [*MORE, f"train.optimizer={{ name = '{optimizer}', lr = 0.01, weight_decay = 0.01 }}"]
+    frames = {}
+    for execution in ("dense", "sparse"):
+        study = run_tiny(tmp_path / execution, settings, execution=execution)
+        frames[execution] = study.curves().sort("arm", "level", "step")
+        expected = {"dense"} if execution == "dense" else {"sparse"}
+        masked = study.frame().filter(study.frame()["level"] > 0)
+        assert set(masked["execution"]) == expected
+    for column in ("valid_loss", "train_loss"):
+        dense, sparse = (frames[execution][column].drop_nulls().to_numpy() for execution in ("dense", "sparse"))
+        assert dense == pytest.approx(sparse, rel=1e-4)
+
+
+def test_the_execution_is_in_the_key_and_dense_runs_are_shared(tmp_path: Path) -> None:
+    keys = {}
+    for execution in ("dense", "sparse", "auto"):
+        plan = studies.prepare(str(RECIPE), store=tmp_path / "runs", execution=execution).plan  # type: ignore[arg-type]
+        keys[execution] = {(cell.arm, cell.level, cell.replicate): cell.train.key for cell in plan.cells}
+    assert len({keys[execution]["dense", 0, 0] for execution in keys}) == 1
+    assert len({keys[execution]["winning", 1, 0] for execution in keys}) == 3
+
+
+def test_sparse_states_are_written_as_dense_masked_ones_are(tmp_path: Path) -> None:
+    files = {}
+    for execution in ("dense", "sparse"):
+        study = run_tiny(tmp_path / execution, ["replicates=1", "arms.late.rewind={ to = 'lr', optimizer = 'kept' }"], execution=execution)
+        row = study.frame().filter((study.frame()["arm"] == "late") & (study.frame()["level"] == 1)).row(0, named=True)
+        files[execution] = State.from_bytes(study.store.read(row["node"], "resumable/end"))
+    dense, sparse = files["dense"], files["sparse"]
+    assert dense.model.keys() == sparse.model.keys()
+    assert dense.optimizer.keys() == sparse.optimizer.keys()
+    assert {name: tensor.shape for name, tensor in dense.whole().items()} == {name: tensor.shape for name, tensor in sparse.whole().items()}
+    assert dense.mask == sparse.mask
+
+
+@pytest.mark.parametrize("count", [2, 5, 8])
+def test_a_kill_while_sparse_layers_train_changes_nothing(count: int, tmp_path: Path) -> None:
+    run_tiny(tmp_path / "whole", ["replicates=1"], execution="sparse")
+    child = os.fork()
+    if child == 0:
+        try:
+            faults.arm(f"checkpoint.after-rename:{count}")
+            run_tiny(tmp_path / "killed", ["replicates=1"], execution="sparse")
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    run_tiny(tmp_path / "killed", ["replicates=1"], execution="sparse")
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
