@@ -199,6 +199,14 @@ def test_of_two_who_want_the_same_file_one_fetches(online, server):
     assert len(server.asked) == 1
 
 
+def test_without_a_cache_files_are_found_but_not_fetched(files, folder, server):
+    files.places.cache.write_text("a file where the folder should be")
+    (folder / "thing.csv.gz").write_bytes(gzip.compress(CONTENT))
+    assert files.find(raw()).sha256 == SHA256
+    with pytest.raises(DataError, match="the cache cannot be written"):
+        Files(files.places).find(raw(server.url, name="other.csv"))
+
+
 def test_a_large_file_is_read_again_only_when_it_changed(files, folder, monkeypatch):
     monkeypatch.setattr("secateur.data.files.ALWAYS_HASHED", 1000)
     path = folder / "thing.csv"

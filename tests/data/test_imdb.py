@@ -5,9 +5,26 @@ import tarfile
 import numpy as np
 import pytest
 
-from secateur.data.imdb import IMDB_ARCHIVE, IMDB_LINES, _parse, imdb
+from secateur.data.imdb import IMDB_ARCHIVE, IMDB_LINES, _parse, _source, imdb
 from secateur.data.raw import Found
+from secateur.data.text_classification import TextOptions, labelled
 from secateur.errors import DataError
+
+OPTIONS = TextOptions(
+    vocabulary=None,
+    min_count=1,
+    max_tokens=None,
+    lower=True,
+    tokens="words-and-punctuation",
+    padding="batch",
+    vectors="none",
+    dimension=50,
+    vocabulary_from=(),
+    validation=0.1,
+    test=0.0,
+    split_seed=0,
+    limit=None,
+)
 
 REVIEWS = [
     ("train/neg/0_3.txt", "bad<br /><br />film"),
@@ -76,4 +93,7 @@ def test_counts(real_files):
     for split in data.splits.values():
         assert np.ptp(np.bincount(split.targets)) == 0
     assert max(data.splits["train"].lengths) == 400
+    assert (
+        len(np.unique(labelled(real_files, _source(), OPTIONS).corpus.hashes)) == 49_581
+    )  # 49,582 to the byte; two differ in line breaks only
     assert any("stand in the training split too" in note.what for note in data.notes)

@@ -84,3 +84,9 @@ def test_reading_is_announced_once(places):
 def test_changing_what_was_loaded_does_not_change_the_cache(places):
     parsed_once(places, "toy", 1, {}, Parser()).arrays["big"][:] = 9
     assert parsed_once(places, "toy", 1, {}, Parser()).arrays["big"].max() == 1
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(DataError, match=r"the cache cannot be written \(Not a directory\); \$SECATEUR_CACHE names another"):
+        parsed_once(Places((), tmp_path / "cache"), "toy", 1, {}, Parser())

@@ -29,8 +29,12 @@ CHUNK = 1 << 18
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Holds a lock on `path`.lock, so that of several processes one fetches and the others wait for what it brings."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(f".{path.name}.lock").open("w")
+    except OSError as error:
+        raise DataError(f"{path.parent}: the cache cannot be written ({error.strerror}); $SECATEUR_CACHE names another") from error
+    with lock:
         if fcntl is not None:
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -148,10 +149,12 @@ class Files:
         return noted if len(noted) == 64 else None
 
     def _note(self, name: str, sha256: str) -> None:
-        self.places.digests.mkdir(parents=True, exist_ok=True)
-        aside = self.places.digests / f".{name}.{os.getpid()}"
-        aside.write_text(sha256)
-        aside.replace(self.places.digests / name)
+        """Remember a digest; where the cache cannot be written it is worked out again next time."""
+        with contextlib.suppress(OSError):
+            self.places.digests.mkdir(parents=True, exist_ok=True)
+            aside = self.places.digests / f".{name}.{os.getpid()}"
+            aside.write_text(sha256)
+            aside.replace(self.places.digests / name)
 
 
 def _file_sha256(path: Path) -> str:

@@ -51,7 +51,11 @@ def parsed_once(
     if cached is None:
         tell = progress or _silent
         tell(f"reading {parser}", 0, 1)
-        _write(folder, parse())
+        parsed = parse()
+        try:
+            _write(folder, parsed)
+        except OSError as error:
+            raise DataError(f"{folder}: the cache cannot be written ({error.strerror or error}); $SECATEUR_CACHE names another") from error
         tell(f"reading {parser}", 1, 1)
         cached = _read(folder)
     if cached is None:
