@@ -164,6 +164,13 @@ def test_lower_is_better_and_relative_margins() -> None:
     assert judge(same, rule).of("winning")[0].verdict == "matches"
 
 
+def test_a_run_lost_before_it_had_a_density_is_named_all_the_same() -> None:
+    data = pl.DataFrame(rows("dense", 0, 1.0, DENSE) + rows("winning", 1, 0.2, around(0.0)) + rows("winning", 2, float("nan"), [None]))
+    judgement = judge(data.with_columns(pl.col("density").fill_nan(None)), RULE)
+    assert [v.level for v in judgement.of("winning")] == [1]
+    assert judgement.diverged == ("winning, level 2, replicate 0",)
+
+
 def test_factors_are_judged_apart_and_dense_may_have_none() -> None:
     data = rows("dense", 0, 1.0, DENSE, **{"factor.rate": None})
     data += rows("winning", 1, 0.2, around(0.0), **{"factor.rate": 0.1}) + rows("winning", 1, 0.2, around(-0.04), **{"factor.rate": 0.2})

@@ -157,7 +157,10 @@ def judge(frame: pl.DataFrame, rule: Rule, controls: Mapping[str, str] | None = 
     arms: list[ArmVerdict] = []
     for arm in names:
         for factors in dict.fromkeys(f for a, f, _ in cells if a == arm):
-            levels = sorted((cell for (a, f, _), cell in cells.items() if a == arm and f == factors), key=lambda c: -c.density)
+            mine = [cell for (a, f, _), cell in cells.items() if a == arm and f == factors and not math.isnan(cell.density)]
+            levels = sorted(mine, key=lambda cell: -cell.density)
+            if not levels:
+                continue
             dense = _dense_for(cells, factors)
             of_control = {cell.level: cell for (a, f, _), cell in cells.items() if a == controls.get(arm) and f == factors}
             judged = [_verdict(cell, dense, of_control.get(cell.level), rule) for cell in levels]
@@ -231,7 +234,7 @@ def _cells(frame: pl.DataFrame, rule: Rule) -> dict[tuple[str, Factors, int], _C
             tuple(sorted(diverged)),
             tuple(sorted(row["replicate"] for row in rows if row["status"] not in ("done", "diverged"))),
         )
-    return {key: cell for key, cell in cells.items() if not math.isnan(cell.density)}
+    return cells
 
 
 def _dense_for(cells: Mapping[tuple[str, Factors, int], _Cell], factors: Factors) -> _Cell | None:
