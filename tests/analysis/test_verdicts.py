@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from secateur.analysis.statistics import estimate
+from secateur.analysis.statistics import bootstrap_interval, estimate
 from secateur.analysis.verdicts import Judgement, Rule, controls_of, judge
 from secateur.errors import InputError
 
@@ -162,6 +162,23 @@ def test_lower_is_better_and_relative_margins() -> None:
         {"test_accuracy": "test_perplexity"}
     )
     assert judge(same, rule).of("winning")[0].verdict == "matches"
+
+
+def test_a_run_lost_before_it_had_a_density_is_named_all_the_same() -> None:
+    data = pl.DataFrame(rows("dense", 0, 1.0, DENSE) + rows("winning", 1, 0.2, around(0.0)) + rows("winning", 2, float("nan"), [None]))
+    judgement = judge(data.with_columns(pl.col("density").fill_nan(None)), RULE)
+    assert [v.level for v in judgement.of("winning")] == [1]
+    assert judgement.diverged == ("winning, level 2, replicate 0",)
+
+
+def test_ten_replicates_have_a_bootstrap_beside_the_interval() -> None:
+    dense = [0.9 + 0.001 * k for k in range(10)]
+    shifts = [0.01, 0.004, 0.006, 0.002, 0.009, 0.001, 0.003, 0.008, 0.005, 0.007]
+    data = rows("dense", 0, 1.0, dense) + rows("winning", 1, 0.2, [a + b for a, b in zip(dense, shifts, strict=True)])
+    to_dense = judge(pl.DataFrame(data), RULE).of("winning")[0].to_dense
+    assert to_dense.bootstrap == pytest.approx(bootstrap_interval(shifts, seed=0).interval)
+    assert to_dense.bootstrap == pytest.approx(to_dense.interval, abs=0.002)
+    assert verdict_of(around(0.0)).to_dense.bootstrap is None
 
 
 def test_factors_are_judged_apart_and_dense_may_have_none() -> None:

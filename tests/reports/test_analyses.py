@@ -11,7 +11,10 @@ from generated_studies import GeneratedStudy
 from secateur.analysis.statistics import estimate
 from secateur.errors import InputError
 from secateur.reports.analyses import Analysis, rows
+from secateur.reports.drawing import Drawn, draw
+from secateur.reports.figures import write_figures
 from secateur.reports.report import write_report
+from secateur.reports.study import Reported
 
 BARRIERS = pl.DataFrame(
     {
@@ -86,9 +89,11 @@ def test_a_column_that_is_not_there_is_named() -> None:
 
 
 def test_figures_are_written(tmp_path: Path) -> None:
-    folder = write_report(Questioned(), tmp_path).parent / "figures"
-    for name in ("analysis-stability", "analysis-transfer", "analysis-signs"):
-        assert (folder / f"{name}.svg").stat().st_size > 2000
+    drawn = draw(Reported(Questioned()))
+    only = Drawn(drawn.names, drawn.datasets, {name: spec for name, spec in drawn.specs.items() if name.startswith("analysis-")})
+    written = write_figures(only, tmp_path, formats=("svg",))
+    assert {path.stem for path in written} == {"analysis-stability", "analysis-transfer", "analysis-signs"}
+    assert all(path.stat().st_size > 2000 for path in written)
 
 
 @pytest.mark.skipif(PROGRAM is None, reason="no chromium on this machine")

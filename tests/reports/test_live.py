@@ -74,6 +74,11 @@ def test_the_version_changes_with_the_study_and_only_then() -> None:
         assert get(live.url + "version")[1] != before
 
 
+def test_the_page_knows_its_own_version() -> None:
+    with LivePage(GeneratedStudy, poll=0.0) as live:
+        assert f'data-version="{get(live.url + "version")[1]}"' in get(live.url)[1]
+
+
 def test_a_store_in_trouble_is_told() -> None:
     def read() -> GeneratedStudy:
         raise StoreError("the store is gone")
@@ -90,7 +95,6 @@ def test_the_open_page_renews_itself_and_keeps_the_choices(tmp_path: Path) -> No
         browser.open(live.url)
         assert "Running: 10 of" in browser.ask("document.querySelector('.live').innerText")
         browser.ask("document.querySelector('button[data-series=winning]').click()")
-        time.sleep(0.6)
         study.done = study.frame().height
         deadline = time.monotonic() + 20
         text = ""

@@ -220,6 +220,14 @@ def test_a_study_whose_frames_are_still_empty_has_a_page(tmp_path: Path) -> None
     assert write_report(study, tmp_path, figures=True).is_file()
 
 
+def test_runs_without_a_density_are_no_stumbling_block(tmp_path: Path) -> None:
+    study = GeneratedStudy(diverged=(("late", 5, 0), ("late", 5, 1), ("late", 5, 2)))
+    lost = pl.col("status") == "diverged"
+    study._results = study._results.with_columns(pl.when(lost).then(None).otherwise(pl.col("density")).alias("density"))
+    html = write_report(study, tmp_path, figures=True).read_text(encoding="utf-8")
+    assert "late, level 5, replicate 2 diverged" in html
+
+
 def test_several_studies_share_a_page(tmp_path: Path) -> None:
     studies = [GeneratedStudy(), GeneratedStudy("other", arms=("snip", "random"))]
     html = write_report(studies, tmp_path, figures=False).read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from secateur.errors import InputError
 DENSE = "dense"
 VerdictName = Literal["wins", "matches", "loses", "unclear"]
 Factors = tuple[tuple[str, Any], ...]
+_BOOTSTRAP_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Rule:
 class Comparison:
     """One arm minus another at one density (or pooled over densities), paired by replicate, in the metric's own direction.
 
-    `relative` differences are fractions of the other arm's value. `better` says that the interval shows an advantage.
+    `relative` differences are fractions of the other arm's value. `better` says that the interval shows an advantage. From ten
+    replicates on, `bootstrap` is the studentised bootstrap's interval, for comparison: the t interval decides.
     """
 
     against: str
@@ -54,6 +56,7 @@ class Comparison:
     better: bool
     worse: bool
     relative: bool = False
+    bootstrap: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,10 @@ def judge(frame: pl.DataFrame, rule: Rule, controls: Mapping[str, str] | None = 
     arms: list[ArmVerdict] = []
     for arm in names:
         for factors in dict.fromkeys(f for a, f, _ in cells if a == arm):
-            levels = sorted((cell for (a, f, _), cell in cells.items() if a == arm and f == factors), key=lambda c: -c.density)
+            mine = [cell for (a, f, _), cell in cells.items() if a == arm and f == factors and not math.isnan(cell.density)]
+            levels = sorted(mine, key=lambda cell: -cell.density)
+            if not levels:
+                continue
             dense = _dense_for(cells, factors)
             of_control = {cell.level: cell for (a, f, _), cell in cells.items() if a == controls.get(arm) and f == factors}
             judged = [_verdict(cell, dense, of_control.get(cell.level), rule) for cell in levels]
@@ -231,7 +237,7 @@ def _cells(frame: pl.DataFrame, rule: Rule) -> dict[tuple[str, Factors, int], _C
             tuple(sorted(diverged)),
             tuple(sorted(row["replicate"] for row in rows if row["status"] not in ("done", "diverged"))),
         )
-    return {key: cell for key, cell in cells.items() if not math.isnan(cell.density)}
+    return cells
 
 
 def _dense_for(cells: Mapping[tuple[str, Factors, int], _Cell], factors: Factors) -> _Cell | None:
@@ -329,19 +335,26 @@ def _comparison(against: str, oriented: Sequence[float], sign: int, relative: bo
     if not oriented:
         return None
     of = st.estimate(oriented)
-    raw = (sign * of.low, sign * of.high) if of.low is not None and of.high is not None else None
+    again = st.bootstrap_interval(oriented, _BOOTSTRAP_SEED) if of.n >= st.FEWEST_FOR_BOOTSTRAP else None
     return Comparison(
         against=against,
         replicates=of.n,
         difference=sign * of.mean,
-        interval=(min(raw), max(raw)) if raw else None,
+        interval=_in_raw_direction(of, sign),
         sd=of.sd,
         p=st.p_value(oriented),
         effect=None if (g := st.hedges_g(oriented)) is None else sign * g,
         better=of.lies_above(0.0),
         worse=of.lies_below(0.0),
         relative=relative,
+        bootstrap=_in_raw_direction(again, sign) if again is not None else None,
     )
+
+
+def _in_raw_direction(of: st.Estimate, sign: int) -> tuple[float, float] | None:
+    if of.low is None or of.high is None:
+        return None
+    return (of.low, of.high) if sign > 0 else (-of.high, -of.low)
 
 
 def _pooled(levels: Sequence[_Cell], others: Mapping[int, _Cell], rule: Rule) -> Comparison | None:

@@ -37,7 +37,7 @@ def points(reported: Reported, column: str) -> Rows:
     }
     for (name, level), group in _grouped(reported.results):
         values = [float(v) for v in group[column].to_list() if v is not None and math.isfinite(v)]
-        if not values:
+        if not values or math.isnan(_mean(group["density"])):
             continue
         of = st.estimate(values)
         verdict = verdicts.get((name, level))
@@ -62,7 +62,7 @@ def points(reported: Reported, column: str) -> Rows:
 
 def runs(reported: Reported, column: str) -> Rows:
     """`column` of every finished run: the faint points behind the means."""
-    rows = reported.results.filter(pl.col(column).is_not_null() & pl.col(column).is_not_nan())
+    rows = reported.results.filter(pl.col(column).is_not_null() & pl.col(column).is_not_nan()).drop_nulls("density")
     return [
         {"series": series_of(row), "kept": 100 * row["density"], "value": row[column], "replicate": row["replicate"]}
         for row in rows.iter_rows(named=True)
@@ -71,7 +71,7 @@ def runs(reported: Reported, column: str) -> Rows:
 
 def lost_runs(reported: Reported) -> Rows:
     """The runs that diverged, where they would stand."""
-    rows = reported.results.filter(pl.col("status") == "diverged")
+    rows = reported.results.filter(pl.col("status") == "diverged").drop_nulls("density")
     return [{"series": series_of(row), "kept": 100 * row["density"], "replicate": row["replicate"]} for row in rows.iter_rows(named=True)]
 
 
@@ -109,7 +109,8 @@ def curves(reported: Reported) -> Rows:
     """Every evaluation while training, with its series and the kept weights of its run."""
     if reported.curves.is_empty():
         return []
-    densities = {(series_of(row), row["level"]): row["density"] for row in reported.results.iter_rows(named=True)}
+    known = reported.results.drop_nulls("density")
+    densities = {(series_of(row), row["level"]): row["density"] for row in known.iter_rows(named=True)}
     columns = curve_columns(reported)
     rows = []
     for row in reported.curves.iter_rows(named=True):
@@ -125,7 +126,8 @@ def layer_points(reported: Reported) -> Rows:
     frame = reported.layers
     if frame.is_empty():
         return []
-    overall = {(series_of(row), row["level"]): row["density"] for row in reported.results.iter_rows(named=True)}
+    known = reported.results.drop_nulls("density")
+    overall = {(series_of(row), row["level"]): row["density"] for row in known.iter_rows(named=True)}
     keys = ["arm", *[c for c in frame.columns if c.startswith("factor.")], "level", "parameter", "kind"]
     means = frame.group_by(keys, maintain_order=True).agg(pl.col("kept").mean(), pl.col("prunable").mean())
     rows = []

@@ -24,6 +24,7 @@ class Window:
 
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+HOVER_POINTS = {"size": 14, "opacity": 0.01}
 _VISIBLE = {"filter": "indexof(hidden, datum.series) < 0"}
 
 
@@ -136,13 +137,13 @@ def curves(column: str, series: str, lefts: Sequence[str]) -> Spec:
         "axis": axis,
         "scale": {"type": "log"} if "perplexity" in column else {"zero": False},
     }
-    x = {"field": "step", "type": "quantitative", "axis": {"title": "training step", "format": ",", "tickCount": 8}}
+    x = {"field": "step", "type": "quantitative", "axis": {"title": "training step", "format": ",.0f", "tickCount": 8}}
     return _chart(
         [
             {
                 "data": {"name": "curves"},
                 "transform": [_of_series(series)],
-                "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.22, "aria": False},
+                "mark": {"type": "line", "strokeWidth": 1, "strokeOpacity": 0.22, "aria": False},
                 "encoding": {"x": x, "y": y, "color": colour, "detail": [{"field": "replicate"}, {"field": "level"}]},
             },
             {
@@ -151,7 +152,7 @@ def curves(column: str, series: str, lefts: Sequence[str]) -> Spec:
                     _of_series(series),
                     {"aggregate": [{"op": "mean", "field": column, "as": column}], "groupby": ["left", "level", "step"]},
                 ],
-                "mark": {"type": "line", "strokeWidth": 2.2, "point": {"size": 14, "opacity": 0.01}, "aria": False},
+                "mark": {"type": "line", "strokeWidth": 2.2, "point": HOVER_POINTS, "aria": False},
                 "encoding": {
                     "x": x,
                     "y": y,

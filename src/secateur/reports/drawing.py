@@ -112,7 +112,7 @@ def densities(reported: Reported) -> list[str]:
     """The densities of a study as they are written, dense first, without repetition."""
     pairs = {
         (row["level"], say.density(row["density"])): row["density"]
-        for row in reported.results.select("level", "density").iter_rows(named=True)
+        for row in reported.results.select("level", "density").drop_nulls().iter_rows(named=True)
     }
     ordered = sorted(pairs, key=lambda pair: -pairs[pair])
     return list(dict.fromkeys(text for _, text in ordered)) or [say.density(1.0)]
@@ -135,12 +135,21 @@ def figure_spec(spec: charts.Spec, drawn: Drawn, width: int = 520, legend: bool 
         "width": width if spec["width"] == "container" else spec["width"],
         "autosize": {"type": "pad"},
         "datasets": {name: drawn.datasets.get(name, []) for name in datasets_of(spec)},
-        "config": look.vega_config(look.FIGURE_FONT),
+        "config": look.vega_config(look.FIGURE_FONT) | {"background": "#ffffff"},
     }
     if legend:
         complete = _with_legend(complete)
-    fixed: charts.Spec = look.resolved(complete)
+    fixed: charts.Spec = look.resolved(_without_hover(complete))
     return fixed
+
+
+def _without_hover(spec: Any) -> Any:
+    """Points that are there only to be pointed at have no place in a figure, and most of its drawing time."""
+    if isinstance(spec, list):
+        return [_without_hover(value) for value in spec]
+    if not isinstance(spec, dict):
+        return spec
+    return {key: _without_hover(value) for key, value in spec.items() if not (key == "point" and value == charts.HOVER_POINTS)}
 
 
 def _with_legend(spec: Any) -> Any:

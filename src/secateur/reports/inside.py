@@ -181,4 +181,6 @@ def _radar(label: str, tensor: NDArray[Any], vocabulary: Sequence[str], looked_a
 
 
 def _densities(reported: Reported) -> dict[tuple[str, int], str]:
-    return {(series_of(row), row["level"]): say.density(row["density"]) for row in reported.results.iter_rows(named=True)}
+    return {
+        (series_of(row), row["level"]): say.density(row["density"]) for row in reported.results.drop_nulls("density").iter_rows(named=True)
+    }

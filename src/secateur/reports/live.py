@@ -31,6 +31,7 @@ class LivePage:
         self._lock = threading.Lock()
         self._made_at = -1e9
         self._html = b""
+        self._version = ""
         live = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -67,14 +68,17 @@ class LivePage:
         if self._thread is not None:
             self._thread.join()
 
-    def _current(self) -> bytes:
+    def _current(self) -> tuple[bytes, str]:
         with self._lock:
             if time.monotonic() - self._made_at >= self._poll:
                 given = self._read()
                 studies = list(given) if isinstance(given, Sequence) else [given]
-                self._html = page([Reported(study) for study in studies], poll=self._poll).encode()
+                html = page([Reported(study) for study in studies], poll=self._poll)
+                self._version = hashlib.sha256(html.encode()).hexdigest()
+                # the page knows its own version, so that news between its making and its first question is not missed
+                self._html = html.replace(" data-poll=", f' data-version="{self._version}" data-poll=', 1).encode()
                 self._made_at = time.monotonic()
-            return self._html
+            return self._html, self._version
 
     def _answer(self, request: BaseHTTPRequestHandler) -> None:
         host = request.headers.get("Host", "").rpartition(":")[0] or request.headers.get("Host", "")
@@ -83,11 +87,11 @@ class LivePage:
         if request.path not in ("/", "/version"):
             return _send(request, HTTPStatus.NOT_FOUND, "text/plain", b"there is / and /version\n")
         try:
-            html = self._current()
+            html, version = self._current()
         except SecateurError as error:
             return _send(request, HTTPStatus.SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", f"{error}\n".encode())
         if request.path == "/version":
-            return _send(request, HTTPStatus.OK, "text/plain", hashlib.sha256(html).hexdigest().encode())
+            return _send(request, HTTPStatus.OK, "text/plain", version.encode())
         return _send(request, HTTPStatus.OK, "text/html; charset=utf-8", html)
 
 

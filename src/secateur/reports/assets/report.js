@@ -194,16 +194,14 @@
       if (kept.theme) document.documentElement.dataset.theme = kept.theme;
       ready.then(() => kept.hidden.forEach((names, index) => names.forEach((name) => { if (state[index]) toggle(index, name); })));
     }
-    let version = null;
     setInterval(async () => {
       try {
         const now = await (await fetch("version", { cache: "no-store" })).text();
-        if (version !== null && now !== version) {
+        if (now !== document.documentElement.dataset.version) {
           const choices = { theme: document.documentElement.dataset.theme, hidden: state.map((one) => [...one.hidden]) };
           sessionStorage.setItem("secateur-choices", JSON.stringify(choices));
           location.reload();
         }
-        version = now;
       } catch {
         status.textContent = "The study's server does not answer; this page shows what it last knew.";
       }
