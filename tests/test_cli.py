@@ -37,7 +37,7 @@ def test_a_study_from_command_to_report(tmp_path: Path) -> None:
     dry = secateur("run", *QUICKSTART, "--dry-run", "--json", cwd=tmp_path)
     assert dry.returncode == 0, dry.stderr
     expected = json.loads(dry.stdout)[0]
-    assert expected["left"] == {"train": 8, "prune": 2, "evaluate": 8}
+    assert expected["left"] == {"initialise": 2, "train": 8, "prune": 2, "evaluate": 8}
     assert expected["seconds"] > 0
     assert expected["bytes"] > 0
     assert "trainings left" in secateur("run", *QUICKSTART, "--dry-run", cwd=tmp_path).stdout
@@ -50,7 +50,7 @@ def test_a_study_from_command_to_report(tmp_path: Path) -> None:
     assert ran.stderr == "", "nothing is drawn where there is no terminal"
 
     status = json.loads(secateur("status", "--json", cwd=tmp_path).stdout)
-    assert (status[0]["study"], status[0]["left"], status[0]["done"]) == ("quickstart", 0, 18)
+    assert (status[0]["study"], status[0]["left"], status[0]["done"]) == ("quickstart", 0, 20)
 
     report = secateur("report", "quickstart", "--json", cwd=tmp_path)
     assert report.returncode == 0, report.stderr

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from secateur import __version__
 from secateur.errors import InputError, SecateurError
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--jobs", type=int, metavar="N", help="worker processes (default: cores / threads)")
     run.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each worker (default: 1)")
     run.add_argument("--execution", default="auto", choices=["auto", "dense", "sparse"], help="how masked layers run (default: auto)")
+    run.add_argument("--log", choices=["tensorboard", "mlflow"], help="write the results for this tracker too")
     run.add_argument("--dry-run", action="store_true", help="print the run graph with an estimate, and run nothing")
     run.add_argument("--verbose", action="store_true", help="a line on standard error for each node that ends")
     _store_option(run)
@@ -71,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     _store_option(report)
     _json_option(report)
     report.set_defaults(call=_report)
+
+    watch = commands.add_parser("watch", help="the report as a live page on this machine, while the study runs")
+    watch.add_argument("study", metavar="STUDY")
+    watch.add_argument("--port", type=int, default=0, metavar="N", help="default: a free one")
+    _store_option(watch)
+    watch.set_defaults(call=_watch)
 
     data = commands.add_parser("data", help="the data sets: list, fetch, verify, path")
     data.add_argument("action", choices=["list", "fetch", "verify", "path"])
@@ -123,6 +130,8 @@ def _run(options: argparse.Namespace) -> int:
             continue
         with Watch(sys.stderr, studies.labels(prepared.plan), options.verbose) as watch:
             outcome = studies.perform(prepared, options.executor, options.jobs, watch)
+        if options.log:
+            _log(options.log, prepared)
         for key, error in outcome.errors.items():
             failed = True
             print(f"secateur: {studies.labels(prepared.plan).get(key, key)} failed:\n{error}", file=sys.stderr)
@@ -132,6 +141,14 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(documents)
     return 1 if failed else 0
+
+
+def _log(tracker: Literal["tensorboard", "mlflow"], prepared: Prepared) -> None:
+    from secateur.integrations.tracking import study_log
+
+    log = study_log(tracker, prepared.store.root / "logs" / tracker)
+    log.update(prepared.study)
+    log.close()
 
 
 def _dry_run(prepared: Prepared, options: argparse.Namespace) -> dict[str, Any]:
@@ -190,11 +207,12 @@ def _status(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from pathlib import Path
 
+    from secateur.reports.opened import OpenedStudy
     from secateur.reports.report import write_report
     from secateur.studies.results import Study
 
     store = _open_store(options.store)
-    studies = [Study.latest(store, name) for name in options.studies]
+    studies = [OpenedStudy(Study.latest(store, name)) for name in options.studies]
     out = Path(options.out) if options.out else Path("reports") / "+".join(study.name for study in studies)
     page = write_report(studies, out)
     if options.json:
@@ -207,15 +225,30 @@ def _report(options: argparse.Namespace) -> None:
         webbrowser.open(page.resolve().as_uri())
 
 
-def _data(options: argparse.Namespace) -> None:
+def _watch(options: argparse.Namespace) -> None:
+    from secateur.reports.live import LivePage
+    from secateur.reports.opened import OpenedStudy
+    from secateur.studies.results import Study
+
+    store = _open_store(options.store)
+    Study.latest(store, options.study)
+    live = LivePage(lambda: OpenedStudy(Study.latest(store, options.study)), port=options.port)
+    print(f"{live.url} (Ctrl-C ends it)", file=sys.stderr)
+    live.serve_forever()
+
+
+def _data(options: argparse.Namespace) -> int:
     from secateur.reports.listing import data_rows
 
     rows = data_rows(options.action, options.name, options.data_dir)
     if options.json:
         _print_json(rows)
-        return
-    for row in rows:
+        rows_shown: list[dict[str, Any]] = []
+    else:
+        rows_shown = rows
+    for row in rows_shown:
         print("  ".join(str(value) for value in row.values()))
+    return 2 if options.action == "verify" and any(row["problem"] for row in rows) else 0
 
 
 def _store(options: argparse.Namespace) -> int:

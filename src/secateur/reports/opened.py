@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from secateur.analysis.verdicts import DENSE
+from secateur.reports.analyses import Analysis
 from secateur.reports.inside import Identity, Predictions
 from secateur.studies.results import Study
 
@@ -46,9 +48,31 @@ class OpenedStudy(Study):
             if stored is None or name not in stored.artefacts:
                 continue
             state = State.from_bytes(self.store.read(cell["train"], name))
-            values = {key: tensor.float().numpy() for key, tensor in state.model.items() if tensor.ndim >= 2 and tensor.numel() <= LARGEST}
+            values = {
+                key: tensor.float().numpy() for key, tensor in state.whole().items() if tensor.ndim >= 2 and tensor.numel() <= LARGEST
+            }
             patterns = state.mask.patterns if state.mask is not None else {}
             yield identity, when, values, {key: patterns[key].flags() for key in values if key in patterns}
+
+    def analyses(self) -> Iterator[Analysis]:
+        """The further questions that the recipe asked, as figures."""
+        stability = self.measures("stability")
+        if len(stability):
+            yield Analysis(
+                name="stability",
+                title="Stability to the noise of training",
+                lead="Two copies from one start, trained in another order of the data: how much worse is what lies between them?",
+                caption="Highest error on the line between the two above the mean of its ends (Frankle et al. 2020); about zero is stable.",
+                frame=stability.with_columns(pl.col("density").fill_null(1.0) * 100),
+                kind="lines",
+                x="density",
+                value="barrier",
+                series="arm",
+                x_title="weights left (%)",
+                value_title="error barrier",
+                log_x=True,
+                percent=True,
+            )
 
     def words(self) -> tuple[Sequence[str], Sequence[str]]:
         """The vocabulary and the words to look at, as given."""

@@ -27,6 +27,8 @@ def evaluate_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mappin
         evaluation = task.evaluate(model, dataset, spec["split"], spec["batch"])
     metrics = {name: float(value) for name, value in evaluation.metrics.items()}
     result = Result({"status": "done", "metrics": {name: value for name, value in metrics.items() if math.isfinite(value)}})
+    if evaluation.notes:
+        result.facts["notes"] = dict(evaluation.notes)
     if evaluation.predictions is not None:
         tensors = {"predictions": evaluation.predictions.contiguous()}
         if evaluation.targets is not None:

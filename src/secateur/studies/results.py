@@ -11,6 +11,8 @@ from typing import Any
 
 import polars as pl
 
+from secateur.analysis.notebook import study_html
+from secateur.analysis.verdicts import Rule, controls_of
 from secateur.canonical import canonical_json
 from secateur.errors import UnknownName
 from secateur.studies.nodes import read_lines
@@ -180,7 +182,8 @@ class Study:
         return min(1.0, max(0.0, (int(step) - first) / (last - first))) if last > first else 1.0
 
     def _repr_html_(self) -> str:
-        return self.frame()._repr_html_()
+        rule = Rule(self.metric, self.margin, self.higher_is_better, self.margin_is_relative)
+        return study_html(self.title, self.frame(), rule, controls_of(self.method()["arms"]))
 
     def _ancestors(self, key: str) -> set[str]:
         found: set[str] = set()
