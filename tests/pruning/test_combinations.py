@@ -40,19 +40,20 @@ def try_one(score: str, scope: str, unit: str, layer: str) -> None:
     kinds = {parameter_kinds(model)[name] for name in prunable_mask(model, [layer])}
     refused = refusal(score=score, scope=scope, unit=named(unit)[0], kinds=kinds)
     density = None if unit == "2:4" else 0.5
+    how = {"name": score, "steps": 2} if score == "edge-popup" else score
 
     def draw() -> object:
-        return prune(model, density, score=score, scope=scope, unit=unit, prunable=[layer], batches=batches_of(model), loss=loss)
+        return prune(model, density, score=how, scope=scope, unit=unit, prunable=[layer], batches=batches_of(model), loss=loss)
 
     if refused is not None:
         with pytest.raises(PruningError):
             draw()
         return
-    mask = prune(model, density, score=score, scope=scope, unit=unit, prunable=[layer], batches=batches_of(model), loss=loss)
+    mask = prune(model, density, score=how, scope=scope, unit=unit, prunable=[layer], batches=batches_of(model), loss=loss)
     largest = {"weight": 1, "2:4": 1, "block": 16, "row": 12, "filter": 12, "hidden": 60, "head": 32}[unit]
     groups = {"neuron": 60, "gate": 30, "layer": 8}.get(scope, 1)
     assert abs(mask.kept - 0.5 * mask.prunable) <= max(largest, groups) * (len(mask) if scope == "layer" else 1)
-    assert prune(model, density, score=score, scope=scope, unit=unit, prunable=[layer], batches=batches_of(model), loss=loss) == mask
+    assert prune(model, density, score=how, scope=scope, unit=unit, prunable=[layer], batches=batches_of(model), loss=loss) == mask
 
 
 @pytest.mark.parametrize("choice", pairwise(SCORES, SCOPES, UNITS, LAYERS), ids="-".join)

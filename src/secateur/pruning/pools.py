@@ -150,11 +150,11 @@ def allocate(shares: Sequence[float], capacities: Sequence[int], total: int) -> 
         weights = [max(shares[number], 0.0) for number in open_]
         if not sum(weights) > 0:
             weights = [float(capacities[number]) for number in open_]
-        scale = left / sum(weights)
-        full = [number for number, weight in zip(open_, weights, strict=True) if weight * scale >= capacities[number]]
+        whole_share = sum(weights)
+        full = [number for number, weight in zip(open_, weights, strict=True) if left * (weight / whole_share) >= capacities[number]]
         if not full:
             for number, weight in zip(open_, weights, strict=True):
-                amounts[number] = weight * scale
+                amounts[number] = left * (weight / whole_share)
             break
         for number in full:
             amounts[number] = capacities[number]

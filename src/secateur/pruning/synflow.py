@@ -20,7 +20,7 @@ _TOKENS = 8
 
 @scores.register("synflow", needs_batches=True, needs_loss=False, signed=False)
 def synflow(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | None, generator: torch.Generator | None) -> Scores:
-    """|w| * dR/d|w|, where R is the sum of outputs for an input of ones, of the network linearised as `flow` states. Double precision.
+    """SynFlow (Tanaka et al. 2020): |w| * dR/d|w|, R the sum of outputs for an input of ones. Linearised as `flow` states, in double.
 
     Of `batches` only the shape of the first is read; without any it is guessed where the first layer is linear or an embedding. One
     round is not SynFlow: the paper takes 100, at exponential densities. Pruned weights pass nothing.

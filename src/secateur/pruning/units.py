@@ -98,8 +98,10 @@ def filter_(scores: Mapping[str, Tensor], mask: Mask, maps: Sequence[LinearMap],
 
 @units.register("hidden", kinds=("recurrent",), spans_neurons=True, spans_gates=True, coupled=True)
 def hidden(scores: Mapping[str, Tensor], mask: Mask, maps: Sequence[LinearMap], *, reduce: Reduction = "mean") -> list[Pool]:
-    """Hidden units of recurrent layers: their row in every gate (and bias, where prunable), their column in the recurrent
-    weights, and the column of the next layer of the same module that reads them."""
+    """Hidden units of recurrent layers: a row of every gate, a column of the recurrent weights, and what reads it in the same module.
+
+    The row goes with its biases, where those are prunable; what reads it are columns of the next layer of a module with several.
+    """
     entries = _entries(mask, maps, "hidden")
     arrays = checked_scores(scores, mask)
     layers: dict[tuple[str, int, str], dict[str, LinearMap]] = {}

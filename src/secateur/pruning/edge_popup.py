@@ -1,0 +1,90 @@
+"""Edge-popup (Ramanujan et al. 2020): learn which weights of an untrained network to keep; the weights themselves never change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from secateur.errors import PruningError
+from secateur.masks import Mask
+from secateur.pruning.gradients import device_of, evaluated, placed
+from secateur.pruning.pools import rounded
+from secateur.pruning.scores import Batches, Loss, Scores
+from secateur.registry import scores
+from secateur.seeds import generator as generator_for
+
+
+@scores.register("edge-popup", needs_batches=True, needs_loss=True, signed=False)
+def edge_popup(
+    model: nn.Module,
+    mask: Mask,
+    batches: Batches | None,
+    loss: Loss | None,
+    generator: torch.Generator,
+    *,
+    density: float = 0.5,
+    steps: int = 1000,
+    lr: float = 0.1,
+    momentum: float = 0.9,
+    weight_decay: float = 1e-4,
+) -> Scores:
+    """Learned |score|: each layer uses its best `density` of weights, and scores descend the loss by straight-through gradients.
+
+    SGD with a cosine schedule over `steps` batches, which are walked through again and again. `density` is of each layer, and the one to
+    keep at, with scope layer. Scores start uniform in +-1 / sqrt(fan-in), as in the authors' code. Eval mode: no dropout.
+    """
+    if batches is None or loss is None:
+        raise PruningError("score 'edge-popup' needs batches and a loss")
+    if not 0 < density <= 1:
+        raise PruningError(f"score 'edge-popup': density {density} lies outside of (0, 1]")
+    seed = int(torch.randint(2**62, (), generator=generator))
+    device = device_of(model)
+    with evaluated(model, mask) as parameters:
+        popup = {name: _start(parameter, generator_for(seed, name)) for name, parameter in parameters.items()}
+        candidates = {name: mask[name].to(device) for name in mask}
+        counts = {name: rounded(density * mask.pattern(name).prunable) for name in mask}
+        optimizer = torch.optim.SGD(list(popup.values()), lr=lr, momentum=momentum, weight_decay=weight_decay)
+        walk = _again_and_again(batches)
+        for step in range(steps):
+            inputs, targets = next(walk)
+            for group in optimizer.param_groups:
+                group["lr"] = lr / 2 * (1 + math.cos(math.pi * step / steps))
+            used = {name: parameters[name].detach() * chosen(popup[name], candidates[name], counts[name]) for name in popup}
+            inputs = placed(inputs, device)
+            outputs = torch.func.functional_call(model, used, inputs if isinstance(inputs, tuple) else (inputs,))
+            optimizer.zero_grad()
+            value = loss(outputs, placed(targets, device))
+            torch.autograd.backward(value, inputs=list(popup.values()))
+            optimizer.step()
+    return {name: score.detach().abs() for name, score in popup.items()}
+
+
+def chosen(score: Tensor, candidates: Tensor, count: int) -> Tensor:
+    """1 at the `count` candidates of largest |score|, else 0; its gradient is that of |score| (straight through)."""
+    strength = score.abs()
+    ranked = torch.where(candidates, strength.detach(), -torch.inf).flatten()
+    flags = torch.zeros_like(ranked)
+    flags[ranked.argsort(descending=True, stable=True)[: min(count, int(candidates.sum()))]] = 1.0
+    return flags.view_as(score) + (strength - strength.detach())
+
+
+def _start(parameter: Tensor, draw: torch.Generator) -> Tensor:
+    fan_in = max(1, parameter[0].numel() if parameter.dim() > 1 else 1)
+    bound = 1 / math.sqrt(fan_in)
+    start = (torch.rand(parameter.shape, generator=draw) * 2 - 1) * bound
+    return start.to(parameter.device, parameter.dtype).requires_grad_(True)
+
+
+def _again_and_again(batches: Batches) -> Iterator[tuple[Any, Tensor]]:
+    batches = list(batches) if iter(batches) is batches else batches
+    while True:
+        empty = True
+        for batch in batches:
+            empty = False
+            yield batch
+        if empty:
+            raise PruningError("score 'edge-popup' needs at least one batch; there is none")
