@@ -61,3 +61,16 @@ def test_a_supermask_is_a_masked_network_that_was_never_trained(tmp_path: Path) 
     assert frame["level"].to_list() == [0, 1, 2]
     assert frame["steps"].to_list() == [0, 0, 0]
     assert set(frame["status"]) == {"done"}
+
+
+@pytest.mark.parametrize("part", ["signs", "constant", "magnitudes", "shuffled", "shuffled-magnitudes"])
+def test_a_ticket_can_restart_from_a_part_of_its_weights(part: str, tmp_path: Path) -> None:
+    settings = [
+        "replicates=1",
+        f"arms={{ winning = {{ rewind = 'init' }}, part = {{ mask_from = 'winning', rewind = {{ to = 'init', keep = '{part}' }} }} }}",
+    ]
+    frame = run_tiny(tmp_path, settings).frame()
+    assert set(frame["status"]) == {"done"}
+    whole, part_of = (frame.filter((frame["arm"] == arm) & (frame["level"] == 1)) for arm in ("winning", "part"))
+    assert whole["density"].to_list() == part_of["density"].to_list()
+    assert whole["test_loss"].to_list() != part_of["test_loss"].to_list()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from secateur.errors import InputError, PruningError, UnknownName
 from secateur.steps import Step
 
 RewindKind = Literal["init", "step", "finetune", "lr", "reinit"]
 OptimizerState = Literal["fresh", "kept"]
+KeptPart = Literal["values", "signs", "constant", "magnitudes", "shuffled", "shuffled-magnitudes"]
 
 _WORDS: tuple[RewindKind, ...] = ("init", "finetune", "lr", "reinit")
 
@@ -26,11 +27,14 @@ class Rewind:
     | `lr` | the final ones (Renda et al. 2020) | from step 0 | fresh, or `kept`: the final state |
     | `finetune` | the final ones | go on: the last learning rate | fresh, or `kept`: the final state |
     | `reinit` | newly drawn for each replicate; pretrained embeddings stay | from step 0 | fresh |
+
+    `keep` says what of the kept weights survives the return: their `values`, or, to see what matters, less (`analysis.signs`).
     """
 
     kind: RewindKind = "init"
     step: Step | None = None
     optimizer: OptimizerState = "fresh"
+    keep: KeptPart = "values"
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(RewindKind):
@@ -45,29 +49,32 @@ class Rewind:
     @classmethod
     def parse(cls, written: str | Step | Mapping[str, str] | Rewind) -> Rewind:
         """The rewind that a recipe means: `"init"`, `"500it"`, `"1ep"`, `"finetune"`, `"lr"`, `"reinit"`, or a table
-        `{ to = "500it", optimizer = "kept" }`. A step of zero is `init`."""
+        `{ to = "500it", optimizer = "kept" }`, `{ to = "init", keep = "signs" }`. A step of zero is `init`."""
         if isinstance(written, Rewind):
             return written
         if isinstance(written, Mapping):
             for key in written:
-                if key not in ("to", "optimizer"):
-                    raise UnknownName("key", key, ("to", "optimizer"), "rewind")
+                if key not in ("to", "optimizer", "keep"):
+                    raise UnknownName("key", key, ("to", "optimizer", "keep"), "rewind")
             if "to" not in written:
                 raise InputError('rewind: say where to: { to = "500it", optimizer = "kept" }')
-            to, optimizer = str(written["to"]), str(written.get("optimizer", "fresh"))
+            to, optimizer, part = (str(written.get(key, usual)) for key, usual in (("to", ""), ("optimizer", "fresh"), ("keep", "values")))
         else:
-            to, optimizer = str(written), "fresh"
+            to, optimizer, part = str(written), "fresh", "values"
+        if part not in get_args(KeptPart):
+            raise UnknownName("value", part, get_args(KeptPart), "rewind: keep")
+        keep = cast(KeptPart, part)
         if optimizer not in get_args(OptimizerState):
             raise UnknownName("optimizer state", str(optimizer), get_args(OptimizerState), "rewind")
         state: OptimizerState = "kept" if optimizer == "kept" else "fresh"
         for word in _WORDS:
             if to == word:
-                return cls(word, None, state)
+                return cls(word, None, state, keep)
         try:
             step = Step.parse(to)
         except InputError:
             raise UnknownName("rewind", str(to), (*_WORDS, "500it", "1ep")) from None
-        return cls("init", None, state) if step.count == 0 else cls("step", step, state)
+        return cls("init", None, state, keep) if step.count == 0 else cls("step", step, state, keep)
 
     @property
     def from_end(self) -> bool:

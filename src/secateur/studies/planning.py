@@ -315,6 +315,8 @@ class _Condition:
         spec = {**self._problem(), "train": self.settings, "seeds": seeds, "threads": self.planner.threads, **start, **more}
         # Which layers run sparse follows from the mask, the batch and the crossover table: with them the choice is in the key.
         masked = any(parent.role == "mask" for parent in parents)
+        if masked and self.rewind.keep != "values":
+            spec["keep"] = {"part": self.rewind.keep, "seed": self._seed("reinit")}
         spec["execution"] = self.planner.execution if masked else "dense"
         if masked and self.planner.execution == "auto":
             spec["crossovers"] = shipped_crossovers().digest

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from secateur.accounting import cost
+from secateur.analysis.signs import Ablation, ablated
 from secateur.data.dataset import Dataset
 from secateur.errors import PruningError, StoreError
-from secateur.masks import Mask
+from secateur.masks import Mask, parameters_of
 from secateur.pruning.schedules import Dynamic, EarlyBird, Gradual
 from secateur.registry import learning_rates, node_kinds, optimizers, schedules, scores
 from secateur.sparse import compress, sparse_weights
@@ -189,6 +191,8 @@ def _start(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[str, 
     state = workplace.state(parents["state"]) if "state" in parents else None
     if state is not None:
         restore_model(model, state)
+    if mask is not None and "keep" in spec:
+        _keep_part(model, mask, spec["keep"]["part"], spec["keep"]["seed"])
     costs = cost_facts(model, dataset, mask)
     model, execution = with_execution(model, mask, settings, spec["execution"])
     run = make_run(model, task, dataset, settings, seeds)
@@ -201,6 +205,14 @@ def _start(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[str, 
         final = run.factor(max(0, run.total - 1))
         run.factor = lambda step: final
     return _Begun(run, execution, costs)
+
+
+def _keep_part(model: nn.Module, mask: Mask, part: Ablation, seed: int) -> None:
+    """Leave of the weights that the mask keeps only a part: their signs, their magnitudes …"""
+    parameters = parameters_of(model, mask)
+    with torch.no_grad():
+        for name, weight in ablated(parameters, mask, part, seed).items():
+            parameters[name].copy_(weight)
 
 
 def with_execution(model: nn.Module, mask: Mask | None, settings: Settings, wanted: str) -> tuple[nn.Module, dict[str, str]]:
