@@ -198,9 +198,9 @@ def _start(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[str, 
     run = make_run(model, task, dataset, settings, seeds)
     run.mask = mask
     if state is not None and spec["start"] == "state":
-        run.start_from(state, optimizer=spec["optimizer"])
+        run.stand_at(state, optimizer=spec["optimizer"])
     elif state is not None and spec["optimizer"] == "kept":
-        run.start_from(replace(state, step=0, carried=()), optimizer="kept")
+        run.stand_at(replace(state, step=0, carried=()), optimizer="kept")
     if spec["rate"] == "final":
         final = run.factor(max(0, run.total - 1))
         run.factor = lambda step: final

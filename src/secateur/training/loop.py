@@ -147,6 +147,10 @@ class Run:
     def start_from(self, state: State, *, optimizer: Literal["fresh", "kept"]) -> None:
         """Restart at `state`: weights, buffers, schedule and data order; the optimiser fresh or as it was there."""
         restore_model(self.model, state)
+        self.stand_at(state, optimizer=optimizer)
+
+    def stand_at(self, state: State, *, optimizer: Literal["fresh", "kept"]) -> None:
+        """Take a state's place in training, and its optimiser where `kept`, but not its weights."""
         self.step = state.step
         self.carried = _nested(state.carried)
         if optimizer == "kept":
