@@ -85,6 +85,17 @@ def test_feature_layout_is_the_transpose(batch: int, density: float) -> None:
     assert_same_gradients(dense, sparse, sparse.weight, run, x)
 
 
+@pytest.mark.parametrize("layout", ["batch", "feature"])
+def test_without_gradients_the_outputs_are_the_same(layout: Any) -> None:
+    _, sparse = linear(70, 50, 0.2, layout=layout, activation="relu")
+    for batch in (1, 9, 64):
+        x = torch.randn((70, batch) if layout == "feature" else (batch, 70), generator=drawn(3), dtype=DOUBLE)
+        expected = sparse(x)
+        for mode in (torch.no_grad(), torch.inference_mode()):
+            with mode:
+                torch.testing.assert_close(sparse(x), expected.detach())
+
+
 def test_wide_inputs_use_several_ranges_of_short_indices() -> None:
     dense, sparse = linear(70_000, 3, 0.01)
     assert sparse.weight.columns.dtype is torch.int32

@@ -87,10 +87,14 @@ def sparse_linear(
     flat = x if x.dim() == 2 else x.reshape(-1, inputs)
     if not flat.is_contiguous():
         flat = flat.contiguous()
-    product: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
+    if not torch.is_grad_enabled():
+        product: Tensor = flat.new_empty((last - first, flat.shape[1]) if feature_major else (flat.shape[0], last - first))
+        kernel.linear_forward(values, bias, flat, product, None, feature_major, activation == "relu", torch.get_num_threads())
+        return product if x.dim() == 2 else product.view(*x.shape[:-1], last - first)
+    differentiable: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
         flat, values, bias, kernel, feature_major, activation == "relu"
     )
-    return product if x.dim() == 2 else product.view(*x.shape[:-1], last - first)
+    return differentiable if x.dim() == 2 else differentiable.view(*x.shape[:-1], last - first)
 
 
 class SparseLinear(nn.Module):

@@ -52,7 +52,7 @@ class SparseWeight(nn.Module):
         pattern = kept if isinstance(kept, Pattern) else Pattern.from_tensor(kept)
         if pattern.shape != tuple(weight.shape):
             raise PruningError(f"the mask has shape {pattern.shape}, the weight {tuple(weight.shape)}")
-        places = torch.from_numpy(pattern.indices()).to(weight.device)
+        places = torch.tensor(pattern.indices()).to(weight.device)
         return cls(pattern, weight.detach().reshape(-1)[places])
 
     @classmethod
@@ -131,14 +131,13 @@ class SparseWeight(nn.Module):
             self.values.grad = None
         self._pattern, self._kernel, self._slices = pattern, None, {}
 
-    def runs_on_kernels(self, *activations: Tensor) -> bool:
-        """Whether the kernels take these activations: float32 or float64 on the CPU, as `values`."""
-        dtype = self.values.dtype
-        if dtype not in (torch.float32, torch.float64):
+    def runs_on_kernels(self, x: Tensor | None = None) -> bool:
+        """Whether the kernels take the activations `x`: float32 or float64 on the CPU, as `values`, and not under autocast."""
+        values = self.values
+        dtype = values.dtype
+        if (dtype is not torch.float32 and dtype is not torch.float64) or not values.is_cpu or torch.is_autocast_enabled("cpu"):
             return False
-        return all(x.dtype is dtype and x.device.type == "cpu" for x in (self.values, *activations)) and not torch.is_autocast_enabled(
-            "cpu"
-        )
+        return x is None or (x.dtype is dtype and x.is_cpu)
 
     def extra_repr(self) -> str:
         return f"shape={self.shape}, survivors={self.values.numel()}"

@@ -1,0 +1,39 @@
+"""The bench: what it reports, not how fast."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from secateur.errors import InputError
+from secateur.sparse.bench import _crossing, bench, environment, timed
+
+
+def test_the_crossing_lies_between_the_densities_that_bracket_it() -> None:
+    # Speed-up 0.5 at density 0.6 and 1.5 at 0.2: equal at 0.4, in the middle.
+    assert _crossing([(0.6, 0.5), (0.2, 1.5)]) == 0.4
+    assert _crossing([(0.7, 1.1), (0.5, 2.0)]) == 0.7, "sparse everywhere that was measured"
+    assert _crossing([(0.7, 0.2), (0.05, 0.9)]) == 0.0, "never sparse"
+
+
+def test_ways_take_turns() -> None:
+    calls: list[str] = []
+    found = timed({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2, warm_up=1)
+    assert "".join(calls) == "ab" + "aabb" * 2
+    middle, low, high = found["a"]
+    assert 0 <= low <= middle <= high
+
+
+def test_inference_is_timed_against_dense_with_equal_threads() -> None:
+    before = torch.get_num_threads()
+    timings = list(bench("inference", densities=(0.05,), rounds=1, threads=1))
+    assert torch.get_num_threads() == before
+    assert [timing.way for timing in timings] == ["dense", "sparse", "sparse, ReLU fused"] * 2
+    assert [timing.speedup for timing in timings if timing.way == "dense"] == [1.0, 1.0]
+    assert set(timings[0].row()) == {"what", "case", "density", "way", "seconds", "low", "high", "speedup"}
+    assert set(environment()) == {"instruction_set", "threads", "torch"}
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(InputError, match="layers"):
+        list(bench("everything"))  # type: ignore[arg-type]
