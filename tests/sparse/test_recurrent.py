@@ -25,7 +25,15 @@ KINDS: dict[str, tuple[type[SparseRecurrent], type[nn.RNNBase], dict[str, Any]]]
 
 
 def pair(
-    kind: str, inputs: int, hidden: int, density: float, *, seed: int = 0, dtype: torch.dtype = torch.float64, layout: Any = "batch", **options: Any
+    kind: str,
+    inputs: int,
+    hidden: int,
+    density: float,
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    layout: Any = "batch",
+    **options: Any,
 ) -> tuple[nn.RNNBase, SparseRecurrent, dict[str, Tensor]]:
     """A dense layer with pruned weights at zero, the sparse layer of the same weights, and the masks."""
     sparse_kind, dense_kind, own = KINDS[kind]
@@ -108,7 +116,16 @@ def test_it_computes_what_the_masked_dense_layer_computes(
 ) -> None:  # fmt: skip
     dtype = torch.float32 if single else torch.float64
     dense, sparse, masks = pair(
-        kind, inputs, hidden, density, seed=seed, dtype=dtype, num_layers=layers, bias=bias, bidirectional=bidirectional, batch_first=batch_first
+        kind,
+        inputs,
+        hidden,
+        density,
+        seed=seed,
+        dtype=dtype,
+        num_layers=layers,
+        bias=bias,
+        bidirectional=bidirectional,
+        batch_first=batch_first,
     )
     shape = (batch, steps, inputs) if batch_first else (steps, batch, inputs)
     x = torch.randn(shape, generator=generator(seed, "x"), dtype=dtype).requires_grad_()
@@ -149,7 +166,9 @@ def test_gradcheck(kind: str, options: dict[str, Any]) -> None:
         parameters = dict(zip(names, others[len(hx) :], strict=True))
         return tuple(flat(torch.func.functional_call(sparse, parameters, (x, hx if kind == "lstm" else hx[0]))))
 
-    assert torch.autograd.gradcheck(outputs, (x, *flat(states), *[parameter.detach().requires_grad_() for parameter in sparse.parameters()]))
+    assert torch.autograd.gradcheck(
+        outputs, (x, *flat(states), *[parameter.detach().requires_grad_() for parameter in sparse.parameters()])
+    )
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -301,7 +320,7 @@ def test_a_second_backward_pass_gives_the_same() -> None:
 
 def test_what_does_not_fit_is_named() -> None:
     dense, sparse, masks = pair("lstm", 6, 7, 0.3)
-    with pytest.raises(PruningError, match="nn.GRU"):
+    with pytest.raises(PruningError, match="from nn"):
         SparseGRU.from_dense(dense, masks)
     with pytest.raises(UnknownName, match="weight_ih_l0"):
         SparseLSTM.from_dense(dense, {"weight_ih_10": masks["weight_ih_l0"]})

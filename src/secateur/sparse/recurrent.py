@@ -1,13 +1,13 @@
 """`SparseLSTM`, `SparseGRU` and `SparseRNN`: torch's recurrent layers over the surviving weights alone.
 
-A whole sequence of one layer and direction is one call of the kernels, forward as well as back through time; between the stacked layers activations
-stay tiled by steps, as the kernels read them, and are transposed at the two ends of the stack alone.
+A whole sequence of one layer and direction is one call of the kernels, forward as well as back through time; between the
+stacked layers activations stay tiled by steps, as the kernels read them, and are transposed at the two ends of the stack alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeAlias
 
@@ -44,7 +44,7 @@ class _IntoTiles(torch.autograd.Function):
         return tiled
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_tiled: Tensor) -> tuple[Tensor | None, ...]:
         dx = d_tiled.new_empty(ctx.shape)
         ctx.steps.out_of_tiles(ctx.arrangement, d_tiled.contiguous(), dx, torch.get_num_threads())
@@ -62,11 +62,21 @@ class _OutOfTiles(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         d_tiled = dy.new_empty(ctx.shape)
         ctx.steps.into_tiles(ctx.arrangement, dy.contiguous(), d_tiled, torch.get_num_threads())
         return d_tiled, None, None, None
+
+
+def _into_tiles(x: Tensor, steps: _kernels.Steps, arrangement: Arrangement) -> Tensor:
+    tiled: Tensor = _IntoTiles.apply(x, steps, arrangement)  # type: ignore[no-untyped-call]
+    return tiled
+
+
+def _out_of_tiles(tiled: Tensor, steps: _kernels.Steps, arrangement: Arrangement, shape: tuple[int, ...]) -> Tensor:
+    y: Tensor = _OutOfTiles.apply(tiled, steps, arrangement, shape)  # type: ignore[no-untyped-call]
+    return y
 
 
 class _Layer(torch.autograd.Function):
@@ -104,7 +114,7 @@ class _Layer(torch.autograd.Function):
         return y, h_last, c_last
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor | None, dh_last: Tensor | None, dc_last: Tensor | None) -> tuple[Tensor | None, ...]:
         x, *saved = ctx.saved_tensors
         directions, _, hidden = ctx.state_shape
@@ -154,9 +164,10 @@ class _Sequence(NamedTuple):
 class SparseRecurrent(nn.Module):
     """What the three kinds of recurrent layers share; use `SparseLSTM`, `SparseGRU` or `SparseRNN`.
 
-    Each weight matrix is a `SparseWeight` under the name that torch gives it (`weight_ih_l0`, `weight_hh_l0_reverse`, …), so the survivors of the first
-    are the parameter `weight_ih_l0.values`; biases are parameters under torch's names. `dropout` is Secateur's own, applied to the outputs
-    of each layer but the last. With `layout="feature"` input and output are (features, steps, batch).
+    Each weight matrix is a `SparseWeight` under the name that torch gives it (`weight_ih_l0`, `weight_hh_l0_reverse`, …), so
+    the survivors of the first are the parameter `weight_ih_l0.values`; biases are parameters under torch's names. `dropout` is
+    Secateur's own, applied to the outputs of each layer but the last. With `layout="feature"` input and output are
+    (features, steps, batch).
     """
 
     _gates: ClassVar[int]
@@ -201,8 +212,9 @@ class SparseRecurrent(nn.Module):
 
     @classmethod
     def from_dense(cls, dense: nn.RNNBase, masks: Mapping[str, Tensor | Pattern], *, layout: Layout = "batch") -> Self:
-        """The layer `dense` with the weights that `masks` (parameter name -> bool tensor of its shape, or pattern) keeps; a weight without a mask is
-        kept whole. Biases are copied. `UnknownName` for a mask of what is no weight of the layer; `PruningError` for projections."""
+        """The layer `dense` with the weights that `masks` (parameter name -> bool tensor of its shape, or pattern) keeps; a weight
+        without a mask is kept whole. Biases are copied. `UnknownName` for a mask of what is no weight of the layer; `PruningError`
+        for projections."""
         if not isinstance(dense, cls._dense):
             raise PruningError(f"{cls.__name__} comes from nn.{cls._dense.__name__}, not from {type(dense).__name__}")
         if dense.proj_size:
@@ -211,11 +223,15 @@ class SparseRecurrent(nn.Module):
         for name in masks:
             if name not in names:
                 raise UnknownName("weight", name, names, f"masks of {cls.__name__}")
-        weights = {name: SparseWeight.from_dense(dense.get_parameter(name), masks[name] if name in masks else _whole(dense, name)) for name in names}
+        weights = {
+            name: SparseWeight.from_dense(dense.get_parameter(name), masks[name] if name in masks else _whole(dense, name))
+            for name in names
+        }
         biases = {name: bias.detach().clone() for name, bias in dense.named_parameters() if name.startswith("bias")}
         if layout == "feature" and dense.batch_first:
             raise PruningError("layout='feature' takes (features, steps, batch): batch_first has no meaning there")
-        return cls(weights, biases, batch_first=dense.batch_first, dropout=float(dense.dropout), layout=layout, **cls._options(dense))
+        sparse = cls(weights, biases, batch_first=dense.batch_first, dropout=float(dense.dropout), layout=layout, **cls._options(dense))
+        return sparse.train(dense.training)
 
     @classmethod
     def random(
@@ -233,8 +249,8 @@ class SparseRecurrent(nn.Module):
         layout: Layout = "batch",
         **options: Any,
     ) -> Self:
-        """A new layer that was never dense: each matrix keeps floor(density * size + 0.5) weights at random places, uniform within the bounds that
-        give a sum over a row's survivors the variance of torch's initial layer. `options` as those of the class."""
+        """A new layer that was never dense: each matrix keeps floor(density * size + 0.5) weights at random places, uniform within
+        the bounds that give a sum over a row's survivors the variance of torch's initial layer. `options` as those of the class."""
         bound = 1.0 / math.sqrt(max(hidden_size * density, 1.0))
         shapes = _shapes(cls._gates, input_size, hidden_size, num_layers, bidirectional)
         weights = {name: SparseWeight.random(shape, density, bound, seed, name) for name, shape in shapes.items()}
@@ -246,7 +262,8 @@ class SparseRecurrent(nn.Module):
     def to_dense(self) -> nn.RNNBase:
         """The same layer as torch's, zero where pruned. Its dropout draws from torch's own generator."""
         values = self.weight("weight_ih_l0").values
-        dense = self._dense(
+        make: Callable[..., nn.RNNBase] = self._dense
+        dense = make(
             self.input_size,
             self.hidden_size,
             self.num_layers,
@@ -261,7 +278,7 @@ class SparseRecurrent(nn.Module):
         with torch.no_grad():
             for name, parameter in dense.named_parameters():
                 parameter.copy_(self.weight(name).to_dense() if name.startswith("weight") else self.get_parameter(name))
-        return dense
+        return dense.train(self.training)
 
     @property
     def dropout(self) -> float:
@@ -276,13 +293,15 @@ class SparseRecurrent(nn.Module):
 
     def forward(self, x: Tensor | PackedSequence, hx: Any = None) -> Any:
         """As torch's layer: x (steps, batch, input), (batch, steps, input) with batch_first, (steps, input) without a batch, a packed
-        sequence, or (input, steps, batch) with `layout="feature"`; hx the initial state (layers * directions, batch, hidden), zero where None.
-        Returns (output, last state). `PruningError` when shapes do not fit."""
+        sequence, or (input, steps, batch) with `layout="feature"`; hx the initial state (layers * directions, batch, hidden), zero
+        where None. Returns (output, last state). `PruningError` when shapes do not fit."""
         if isinstance(x, PackedSequence):
             if self.layout == "feature":
                 raise PruningError("a packed sequence is (examples, features); layout='feature' takes none")
             counts = tuple(x.batch_sizes.tolist())
-            states = [state if x.sorted_indices is None else state.index_select(1, x.sorted_indices) for state in self._states(hx, counts[0])]
+            states = [
+                state if x.sorted_indices is None else state.index_select(1, x.sorted_indices) for state in self._states(hx, counts[0])
+            ]
             data, last = self._stack(x.data, _Sequence(counts, "packed", x.batch_sizes), states)
             if x.unsorted_indices is not None:
                 last = [state.index_select(1, x.unsorted_indices) for state in last]
@@ -293,10 +312,18 @@ class SparseRecurrent(nn.Module):
             output, last = self.forward(x.unsqueeze(axis), self._given_back(states) if states else None)
             return output.squeeze(axis), self._given_back([state.squeeze(1) for state in self._parts(last)])
         if x.dim() != 3 or x.shape[0 if self.layout == "feature" else 2] != self.input_size or 0 in x.shape:
-            wanted = "(input, steps, batch)" if self.layout == "feature" else "(batch, steps, input)" if self.batch_first else "(steps, batch, input)"
+            wanted = (
+                "(input, steps, batch)"
+                if self.layout == "feature"
+                else "(batch, steps, input)"
+                if self.batch_first
+                else "(steps, batch, input)"
+            )
             raise PruningError(f"{type(self).__name__} of input size {self.input_size} takes {wanted}, not {tuple(x.shape)}")
         arrangement: Arrangement = "feature" if self.layout == "feature" else "batch" if self.batch_first else "steps"
-        steps, batch = {"feature": (x.shape[1], x.shape[2]), "batch": (x.shape[1], x.shape[0]), "steps": (x.shape[0], x.shape[1])}[arrangement]
+        steps, batch = {"feature": (x.shape[1], x.shape[2]), "batch": (x.shape[1], x.shape[0]), "steps": (x.shape[0], x.shape[1])}[
+            arrangement
+        ]
         output, last = self._stack(x, _Sequence((batch,) * steps, arrangement, None), self._states(hx, batch))
         return output, self._given_back(last)
 
@@ -318,22 +345,28 @@ class SparseRecurrent(nn.Module):
         directions = 2 if self.bidirectional else 1
         width = directions * self.hidden_size
         logical: Arrangement = "steps" if sequence.arrangement == "feature" else sequence.arrangement
-        y = _IntoTiles.apply(x, steps, sequence.arrangement)
+        y = _into_tiles(x, steps, sequence.arrangement)
         last: list[list[Tensor]] = []
         for layer in range(self.num_layers):
             if layer and self.training and self.dropout > 0:
                 whole = sequence._replace(arrangement=logical).shape(width)
-                y = _IntoTiles.apply(self.between_layers(_OutOfTiles.apply(y, steps, logical, whole)), steps, logical)
-            first = [state[directions * layer : directions * (layer + 1)].contiguous() for state in states] or [None]
+                y = _into_tiles(self.between_layers(_out_of_tiles(y, steps, logical, whole)), steps, logical)
+            first: list[Tensor | None] = [state[directions * layer : directions * (layer + 1)].contiguous() for state in states]
+            first += [None] * (2 - len(first))
             parameters: list[Tensor | None] = []
             for name_input, name_recurrent in self._pairs(layer):
-                parameters += [self.weight(name_input).values, self.weight(name_recurrent).values, self._bias(name_input), self._bias(name_recurrent)]
+                parameters += [
+                    self.weight(name_input).values,
+                    self.weight(name_recurrent).values,
+                    self._bias(name_input),
+                    self._bias(name_recurrent),
+                ]
             kernels = [self._kernel(*pair) for pair in self._pairs(layer)]
-            y, *after = _Layer.apply(
-                y, first[0], first[1] if len(first) > 1 else None, steps, kernels, self.hidden_size, sequence.counts[0], self._gates == 4, *parameters
+            y, *after = _Layer.apply(  # type: ignore[no-untyped-call]
+                y, *first, steps, kernels, self.hidden_size, sequence.counts[0], self._gates == 4, *parameters
             )
             last.append([state for state in after if state is not None])
-        return _OutOfTiles.apply(y, steps, sequence.arrangement, sequence.shape(width)), [torch.cat(parts) for parts in zip(*last, strict=True)]
+        return _out_of_tiles(y, steps, sequence.arrangement, sequence.shape(width)), [torch.cat(parts) for parts in zip(*last, strict=True)]
 
     def _made_dense(self, x: Tensor, sequence: _Sequence, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Where the kernels do not run (another device or dtype): torch's own layer on weights made dense for it."""
@@ -343,7 +376,7 @@ class SparseRecurrent(nn.Module):
             states = [zero] * (2 if self._gates == 4 else 1)
         y = x.permute(1, 2, 0) if sequence.arrangement == "feature" else x
         batch_first = sequence.arrangement == "batch"
-        run = getattr(torch._VF, self._mode())  # type: ignore[attr-defined]
+        run = getattr(torch._VF, self._mode())
         last: list[list[Tensor]] = []
         for layer in range(self.num_layers):
             if layer:
@@ -371,7 +404,8 @@ class SparseRecurrent(nn.Module):
         return [name for pair in self._pairs(layer) for name in pair]
 
     def _bias(self, weight: str) -> Tensor | None:
-        return self.get_parameter(weight.replace("weight", "bias")) if self.bias else None
+        # Not get_parameter: torch.func.functional_call puts plain tensors in place of parameters.
+        return getattr(self, weight.replace("weight", "bias")) if self.bias else None
 
     def _kernel(self, name_input: str, name_recurrent: str) -> _kernels.Recurrence:
         """The kernels' view of one direction; built anew when survivors have moved."""
