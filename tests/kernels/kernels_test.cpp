@@ -187,6 +187,7 @@ void test_refusals() {
 
 template <class T>
 void test_all(bool thorough) {
+    int combination = 0;
     const std::int64_t shapes[][2] = {{1, 1}, {37, 53}, {130, 300}};
     const std::int64_t batches[] = {1, 2, 3, 5, 8, 17, 33, 64, 70, 128, 256};
     for (const auto& [rows, columns] : shapes)
@@ -194,7 +195,8 @@ void test_all(bool thorough) {
             for (const std::int64_t batch : batches)
                 for (const bool feature_major : {false, true})
                     for (const bool relu : {false, true}) {
-                        if (!thorough && (batch % 2 == 0) == relu) continue;
+                        // A tenth of all combinations, spread over every value of each, is enough but for the thorough run.
+                        if (!thorough && ++combination % 10 != 0) continue;
                         test_linear<T>(rows, columns, density, batch, feature_major, relu, relu ? 3 : 2);
                     }
     test_linear<T>(3, 70'000, 0.01, 20, false, true, 2);

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import InputError, PruningError
-from secateur.linear_maps import prunable_mask
+from secateur.linear_maps import linear_maps, prunable_mask
 from secateur.masks import Mask, Pattern, apply, random_pattern
 from secateur.sparse import (
     Crossovers,
@@ -87,6 +87,14 @@ def test_compress_swaps_every_layer_and_keeps_the_tie() -> None:
     torch.testing.assert_close(loss_of(fast), loss_of(model))
     assert mask_of(fast) == mask
     assert set(sparse_weights(fast)) == set(mask)
+
+
+def test_linear_maps_lists_sparse_layers_with_the_dense_shape() -> None:
+    model = Tagger()
+    dense = {entry.parameter: (entry.shape, entry.kind) for entry in linear_maps(model)}
+    sparse = {entry.parameter: (entry.shape, entry.kind) for entry in linear_maps(compress(model, random_mask(model, 0.3)))}
+    renamed = {name.replace("in_proj_weight", "in_proj.weight").replace("proj.weight", "proj"): what for name, what in dense.items()}
+    assert sparse == {f"{name}.values": what for name, what in renamed.items()}
 
 
 def test_gradients_of_a_compressed_model_are_the_masked_ones() -> None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from torch import nn
 
+from secateur.linear_maps import Kind, LinearMap, describe
 from secateur.sparse.attention import SparseMultiheadAttention, sparse_weight_names
 from secateur.sparse.convolution import SparseConv1d, _symmetric_padding
 from secateur.sparse.embedding import SparseEmbedding
@@ -94,3 +95,42 @@ def _embedding(module: nn.Embedding, weights: Mapping[str, SparseWeight]) -> nn.
 @sparse_counterpart(nn.MultiheadAttention, sparse_weight_names)
 def _attention(module: nn.MultiheadAttention, weights: Mapping[str, SparseWeight]) -> nn.Module:
     return SparseMultiheadAttention.from_weights(module, dict(weights))
+
+
+def _map(
+    kind: Kind, weight: SparseWeight, name: str, bias: str | None, outputs: Callable[[Any], int], transposed: bool = False
+) -> LinearMap:
+    return LinearMap(
+        f"{name}.values", "", kind, weight.shape, uses=lambda inputs, output: outputs(output), bias=bias, transposed=transposed,
+        excluded_rows=weight.excluded_rows,
+    )  # fmt: skip
+
+
+@describe(SparseLinear)
+def _linear_map(module: SparseLinear) -> list[LinearMap]:
+    bias = "bias" if module.bias is not None else None
+    return [_map("linear", module.weight, "weight", bias, lambda output: output.numel() // module.out_features)]
+
+
+@describe(SparseConv1d)
+def _convolution_map(module: SparseConv1d) -> list[LinearMap]:
+    bias = "bias" if module.bias is not None else None
+    return [_map("conv", module.weight, "weight", bias, lambda output: output.numel() // module.out_channels)]
+
+
+@describe(SparseEmbedding)
+def _embedding_map(module: SparseEmbedding) -> list[LinearMap]:
+    return [_map("embedding", module.weight, "weight", None, lambda output: 0, transposed=True)]
+
+
+@describe(SparseMultiheadAttention)
+def _attention_maps(module: SparseMultiheadAttention) -> list[LinearMap]:
+    def positions(output: Any) -> int:
+        return int(output[0].numel()) // module.embed_dim
+
+    in_bias = "in_proj_bias" if module.in_proj_bias is not None else None
+    out_bias = "out_proj_bias" if module.out_proj_bias is not None else None
+    return [
+        _map("attention", module.in_proj, "in_proj", in_bias, positions),
+        _map("attention", module.out_proj, "out_proj", out_bias, positions),
+    ]
