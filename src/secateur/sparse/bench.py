@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 from typing import Any, Literal
 
@@ -171,11 +172,11 @@ def _kernel_cases(density: float) -> Cases:
             yield (
                 f"{outputs} x {inputs}, batch {batch}",
                 {
-                    "dense": lambda dense=dense, x=x: dense(x),
-                    "dense, feature-major": lambda weight=dense.weight, xt=xt: weight @ xt,
-                    "torch CSR": lambda csr=csr, xt=xt: csr @ xt,
-                    "sparse": lambda sparse=sparse, x=x: sparse(x),
-                    "sparse, feature-major": lambda feature=feature, xt=xt: feature(xt),
+                    "dense": partial(dense, x),
+                    "dense, feature-major": partial(torch.matmul, dense.weight, xt),
+                    "torch CSR": partial(torch.matmul, csr, xt),
+                    "sparse": partial(sparse, x),
+                    "sparse, feature-major": partial(feature, xt),
                 },
             )
 
@@ -236,8 +237,8 @@ def _inference_cases(density: float) -> Cases:
             yield (
                 f"3 x (1024 x 1024, ReLU), batch {batch}",
                 {
-                    "dense": lambda network=network, x=x: network(x),
-                    "sparse": lambda sparse=sparse, x=x: sparse(x),
-                    "sparse, ReLU fused": lambda fused=fused, x=x: fused(x),
+                    "dense": partial(network, x),
+                    "sparse": partial(sparse, x),
+                    "sparse, ReLU fused": partial(fused, x),
                 },
             )

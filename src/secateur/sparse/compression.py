@@ -196,7 +196,7 @@ def move_survivors(
     found = torch.from_numpy(old.searchsorted(new))
     stays = torch.zeros(len(new), dtype=torch.bool)
     inside = found < len(old)
-    stays[inside] = torch.from_numpy(old)[found[inside]] == torch.from_numpy(new)[inside]
+    stays[inside] = torch.tensor(old)[found[inside]] == torch.tensor(new)[inside]
     source = found[stays]
 
     def moved(vector: torch.Tensor, fill: torch.Tensor | None = None) -> torch.Tensor:
@@ -209,7 +209,7 @@ def move_survivors(
     for key, value in state.items():
         if isinstance(value, torch.Tensor) and value.shape == survivors and value.dim() == 1:
             state[key] = moved(value)
-    fill = None if grown is None else grown.detach().reshape(-1)[torch.from_numpy(new).to(grown.device)]
+    fill = None if grown is None else grown.detach().reshape(-1)[torch.tensor(new).to(grown.device)]
     gradient = weight.values.grad
     values = moved(weight.values.detach(), fill)
     weight.move(pattern, values)

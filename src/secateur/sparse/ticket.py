@@ -39,7 +39,7 @@ class Ticket:
             model = decompress(model)
         names = set(parameters_of(model, mask))
         state = model.state_dict()
-        survivors = {name: state[name].detach().reshape(-1)[torch.from_numpy(mask.pattern(name).indices())].clone() for name in mask}
+        survivors = {name: state[name].detach().reshape(-1)[torch.tensor(mask.pattern(name).indices())].clone() for name in mask}
         twins = _twins(model, names)
         others = {name: tensor.detach().clone() for name, tensor in state.items() if name not in names and name not in twins}
         return cls(mask, survivors, others)
@@ -49,7 +49,7 @@ class Ticket:
         state = dict(self.others)
         for name, pattern in self.mask.patterns.items():
             flat = self.survivors[name].new_zeros(pattern.size)
-            flat[torch.from_numpy(pattern.indices())] = self.survivors[name]
+            flat[torch.tensor(pattern.indices())] = self.survivors[name]
             state[name] = flat.view(pattern.shape)
         return state
 

@@ -52,7 +52,7 @@ class SparseWeight(nn.Module):
         pattern = kept if isinstance(kept, Pattern) else Pattern.from_tensor(kept)
         if pattern.shape != tuple(weight.shape):
             raise PruningError(f"the mask has shape {pattern.shape}, the weight {tuple(weight.shape)}")
-        places = torch.from_numpy(pattern.indices()).to(weight.device)
+        places = torch.tensor(pattern.indices()).to(weight.device)
         return cls(pattern, weight.detach().reshape(-1)[places])
 
     @classmethod
