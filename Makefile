@@ -6,14 +6,19 @@ STUDY ?= quickstart
 
 .PHONY: quickstart test test-all soak lint types clean
 
-$(VENV)/installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard kernels/*)
+SOURCES = pyproject.toml constraints.txt CMakeLists.txt $(wildcard kernels/*) $(wildcard recipes/*.toml recipes/*/*.toml) \
+  $(shell find src -type f -not -path '*/__pycache__/*' -not -name '*.so')
+
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(SOURCES) | $(BIN)/python
 	$(BIN)/pip install --quiet -c constraints.txt .
 	touch $@
 
-$(VENV)/installed-for-tests: $(VENV)/installed $(shell find src -name '*.py' 2>/dev/null)
+$(VENV)/installed-for-tests: $(SOURCES) | $(BIN)/python
 	$(BIN)/pip install --quiet -c constraints.txt '.[test]'
-	touch $@
+	touch $@ $(VENV)/installed
 
 quickstart: $(VENV)/installed
 	$(BIN)/secateur run $(STUDY) --preset quick --store runs --verbose

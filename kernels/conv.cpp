@@ -97,7 +97,7 @@ void conv_forward(const ConvForward<T>& layer) {
         team.share(rows.tiles, first, last);
         for (std::int64_t tile = first; tile < last; ++tile) {
             Product<T> product{};
-            product.plan = plan.get();
+            product.plan = plan->view();
             product.low_columns = pattern.low_columns();
             product.values = layer.values;
             product.x = packed + tile * kTile;
@@ -175,7 +175,7 @@ void conv_backward(const ConvBackward<T>& layer) {
             if (dx) std::fill(dx + first * shape.stride * rows.ld, dx + last * shape.stride * rows.ld, T(0));
             for (std::int64_t tile = 0; tile < rows.tiles; ++tile) {
                 Gradients<T> task{};
-                task.plan = plan.get();
+                task.plan = plan->view();
                 task.values = layer.values;
                 task.x = dvalues ? layer.packed + tile * kTile : nullptr;
                 task.offsets = offsets.data();

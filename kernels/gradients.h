@@ -38,11 +38,11 @@ struct Dots {
 
 template <class T, int W, int N, bool Dx, bool Dvalues, class Where, class Row>
 void gradients_piece(const Gradients<T>& task, const Piece& piece, bool first, Where where, Row row, int at) {
-    const Segment* segment = task.plan->segments.data() + piece.first_segment;
-    const Group* group = task.plan->groups.data() + piece.first_group;
+    const Segment* segment = task.plan.segments + piece.first_segment;
+    const Group* group = task.plan.groups + piece.first_group;
     const T* dy = task.dy + at + piece.base * task.ld_dy;
-    const std::uint16_t* rows = task.plan->rows.data();
-    const std::uint32_t* places = task.plan->places.data();
+    const std::uint16_t* rows = task.plan.rows;
+    const std::uint32_t* places = task.plan.places;
     const bool add = task.add_dx || !first;
     Dots<T, W> dots;
     if constexpr (Dvalues) {
@@ -111,7 +111,7 @@ struct TabledPair {
 
 template <class T, int W, int N, bool Dx, bool Dvalues>
 void gradients_columns(const Gradients<T>& task, int panel, std::int64_t block, int at) {
-    const Piece& piece = task.plan->piece(panel, block);
+    const Piece& piece = task.plan.piece(panel, block);
     const Strided row{task.ld_dy};
     constexpr int tile = 4 * W;  // the tile of blocked plans, whose loops are the tightest
     if (task.offsets)
@@ -127,7 +127,7 @@ void gradients_panel(const Gradients<T>& task, int panel) {
     constexpr int W = widest<T>;
     // Twice N vectors (x and dx) stay in registers: 32 of them where vectors are 64 bytes wide, 16 elsewhere.
     constexpr bool roomy = SECATEUR_VECTOR_BYTES >= 64;
-    for (std::int64_t block = 0; block < task.plan->blocks; ++block) {
+    for (std::int64_t block = 0; block < task.plan.blocks; ++block) {
         int at = 0;
         if constexpr (roomy)
             for (; at + 8 * W <= task.tile; at += 8 * W) gradients_columns<T, W, 8, Dx, Dvalues>(task, panel, block, at);

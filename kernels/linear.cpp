@@ -72,7 +72,7 @@ void forward_of_one(const LinearForward<T>& layer, int threads) {
         int begin, end;
         team.share(plan->panels, begin, end);
         for (int panel = begin; panel < end; ++panel)
-            primitives<T>().product_of_vector(*plan, panel, layer.pattern->low_columns(), layer.values, layer.x, layer.bias, layer.relu, layer.y);
+            primitives<T>().product_of_vector(plan->view(), panel, layer.pattern->low_columns(), layer.values, layer.x, layer.bias, layer.relu, layer.y);
     });
 }
 
@@ -112,7 +112,7 @@ void linear_forward(const LinearForward<T>& layer) {
                           : scratch_of<T>(Slot::output, std::size_t((last - first) * tiling.tile));
             const std::int64_t ld_y = direct ? batch : tiling.tile;
             Product<T> product{};
-            product.plan = plan.get();
+            product.plan = plan->view();
             product.low_columns = pattern.low_columns();
             product.values = layer.values;
             product.x = x.data + tile * x.step;
@@ -169,7 +169,7 @@ void linear_backward(const LinearBackward<T>& layer) {
             if (first == last) continue;
             for (std::int64_t tile = 0; tile < tiling.tiles; ++tile) {
                 Gradients<T> task{};
-                task.plan = plan.get();
+                task.plan = plan->view();
                 task.values = layer.values;
                 task.x = layer.dvalues ? x.data + tile * x.step : nullptr;
                 task.ld_x = x.ld;

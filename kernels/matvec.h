@@ -40,10 +40,10 @@ SECATEUR_INLINE float gathered_dot<float>(const std::uint16_t* columns, const fl
 #endif
 
 template <class T>
-void product_of_vector(const Plan& plan, int panel, const std::uint16_t* low_columns, const T* values, const T* x, const T* bias, bool relu, T* y) {
+void product_of_vector(const PlanView& plan, int panel, const std::uint16_t* low_columns, const T* values, const T* x, const T* bias, bool relu, T* y) {
     for (std::int64_t block = 0; block < plan.blocks; ++block) {
         const Piece& piece = plan.piece(panel, block);
-        const Segment* segment = plan.segments.data() + piece.first_segment;
+        const Segment* segment = plan.segments + piece.first_segment;
         for (std::uint32_t g = 0; g < piece.groups; ++g) {
             const Group group = plan.groups[piece.first_group + g];
             for (std::uint32_t s = 0; s < group.segments; ++s, ++segment) {

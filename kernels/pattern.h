@@ -12,39 +12,24 @@
 #include <tuple>
 #include <vector>
 
+#include "plan_view.h"
+
 namespace secateur {
-
-// One line of a block: a row (product) or a column (gradients) with its survivors.
-struct Segment {
-    std::uint32_t line;   // row or column, absolute
-    std::uint32_t start;  // its first survivor: an index into the pattern's columns and values, or into the plan's entries
-};
-
-// Consecutive segments of equal length: the loop over survivors then ends where the processor expects.
-struct Group {
-    std::uint32_t segments;
-    std::uint32_t length;
-};
-
-// The part of a block that lies in one panel.
-struct Piece {
-    std::uint32_t first_segment, first_group, groups;
-    std::uint32_t base;  // subtract from an operand's line to get the 16-bit index: a multiple of 65536, or the block's first line
-};
 
 struct Plan {
     int panels = 1;
     std::int64_t blocks = 1;
-    std::vector<std::uint32_t> panel_lines;  // panel p holds lines [panel_lines[p], panel_lines[p + 1])
-    std::vector<Piece> pieces;               // by panel, then by block; the first block has a segment for every line of the panel
+    std::vector<std::uint32_t> panel_lines;
+    std::vector<Piece> pieces;
     std::vector<Segment> segments;
     std::vector<Group> groups;
-    // Gradients only, in order of execution: the row within the block, and the survivor's place among the values. `order` is the
-    // inverse of `places`: where each survivor stands in the order of execution.
     std::vector<std::uint16_t> rows;
-    std::vector<std::uint32_t> places, order;
+    std::vector<std::uint32_t> places;
+    std::vector<std::uint32_t> order;  // the inverse of `places`: where each survivor stands in the order of execution
 
-    const Piece& piece(int panel, std::int64_t block) const { return pieces[std::size_t(panel * blocks + block)]; }
+    PlanView view() const {
+        return {panels, blocks, panel_lines.data(), pieces.data(), segments.data(), groups.data(), rows.data(), places.data()};
+    }
 };
 
 class Pattern {

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "pattern.h"
+#include "plan_view.h"
 #include "recurrent_primitives.h"
 
 namespace secateur {
@@ -15,7 +15,7 @@ enum class Start { zero, bias, add };  // what a row's sums start from; `add`: w
 
 template <class T>
 struct Product {  // y = W x + start, for the rows of one panel
-    const Plan* plan;
+    PlanView plan;
     const std::uint16_t* low_columns;
     const T* values;
     const T* x;                  // (columns, ld_x)
@@ -30,7 +30,7 @@ struct Product {  // y = W x + start, for the rows of one panel
 
 template <class T>
 struct Gradients {  // dx = W^T dy and dvalues = dy x^T at the survivors, for the columns of one panel
-    const Plan* plan;
+    PlanView plan;
     const T* values;
     const T* x;                  // (columns, ld_x); null: no dvalues
     std::int64_t ld_x;
@@ -69,7 +69,7 @@ struct Primitives {
     // sums[f] (+)= the sum of row f over `count` examples
     void (*row_sums)(const T* rows, std::int64_t ld, std::int64_t features, std::int64_t count, bool add, T* sums);
     // y = W x + bias for one example; `plan` is a product plan of full width
-    void (*product_of_vector)(const Plan&, int panel, const std::uint16_t* low_columns, const T* values, const T* x, const T* bias, bool relu, T* y);
+    void (*product_of_vector)(const PlanView&, int panel, const std::uint16_t* low_columns, const T* values, const T* x, const T* bias, bool relu, T* y);
 };
 
 struct InstructionSet {

@@ -145,7 +145,7 @@ class Backward {
         for (int panel = first; panel < last; ++panel) {
             if (plan_->panel_lines[std::size_t(panel)] == plan_->panel_lines[std::size_t(panel) + 1]) continue;
             Gradients<T> task{};
-            task.plan = plan_.get();
+            task.plan = plan_->view();
             task.values = layer_.values_input;
             task.dy = d_input_;
             task.ld_dy = tile.width;

@@ -89,7 +89,7 @@ class Forward {
         for (int panel = first; panel < last; ++panel) {
             if (plan_->panel_lines[std::size_t(panel)] == plan_->panel_lines[std::size_t(panel) + 1]) continue;
             Product<T> product{};
-            product.plan = plan_.get();
+            product.plan = plan_->view();
             product.low_columns = layer_.input->low_columns();
             product.values = layer_.values_input;
             product.x = layer_.x + layer_.input->columns() * tile.first_column;

@@ -57,8 +57,8 @@ template <class T, int W, int N, class Where>
 void product_piece(const Product<T>& product, const Piece& piece, bool first, const T* x, Where where, T* y) {
     // Several short rows at once hide the latency of the sums; more would not fit the registers.
     constexpr int R = N <= 2 ? 4 : N <= 4 ? 2 : 1;
-    const Segment* segment = product.plan->segments.data() + piece.first_segment;
-    const Group* group = product.plan->groups.data() + piece.first_group;
+    const Segment* segment = product.plan.segments + piece.first_segment;
+    const Group* group = product.plan.groups + piece.first_group;
     const Start start = first ? product.start : Start::add;
     for (std::uint32_t g = 0; g < piece.groups; ++g) {
         const std::uint32_t length = group[g].length;
@@ -74,7 +74,7 @@ void product_piece(const Product<T>& product, const Piece& piece, bool first, co
 // All blocks of a panel for N * W examples from `at` on.
 template <class T, int W, int N>
 void product_columns(const Product<T>& product, int panel, std::int64_t block, int at) {
-    const Piece& piece = product.plan->piece(panel, block);
+    const Piece& piece = product.plan.piece(panel, block);
     const T* x = product.x + at;
     if (product.offsets)
         product_piece<T, W, N>(product, piece, block == 0, x, Tabled{product.offsets + piece.base}, product.y + at);
@@ -87,7 +87,7 @@ void product_columns(const Product<T>& product, int panel, std::int64_t block, i
 template <class T>
 void product(const Product<T>& product, int panel) {
     constexpr int W = widest<T>;
-    for (std::int64_t block = 0; block < product.plan->blocks; ++block) {
+    for (std::int64_t block = 0; block < product.plan.blocks; ++block) {
         int at = 0;
         for (; at + 8 * W <= product.tile; at += 8 * W) product_columns<T, W, 8>(product, panel, block, at);
         if (at + 4 * W <= product.tile) product_columns<T, W, 4>(product, panel, block, at), at += 4 * W;

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--executor", default="local", choices=["local", "inline"])
     run.add_argument("--jobs", type=int, metavar="N", help="worker processes (default: cores / threads)")
     run.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each worker (default: 1)")
+    run.add_argument("--execution", default="auto", choices=["auto", "dense", "sparse"], help="how masked layers run (default: auto)")
     run.add_argument("--dry-run", action="store_true", help="print the run graph with an estimate, and run nothing")
     run.add_argument("--verbose", action="store_true", help="a line on standard error for each node that ends")
     _store_option(run)
@@ -108,8 +109,15 @@ def _run(options: argparse.Namespace) -> int:
     failed = False
     for recipe in options.recipes:
         prepared = studies.prepare(
-            recipe, options.preset, options.store, options.settings, options.replicates, options.data_dir, options.threads
-        )  # fmt: skip
+            recipe,
+            options.preset,
+            options.store,
+            options.settings,
+            options.replicates,
+            options.data_dir,
+            options.threads,
+            options.execution,
+        )
         if options.dry_run:
             documents.append(_dry_run(prepared, options))
             continue

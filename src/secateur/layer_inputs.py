@@ -62,7 +62,7 @@ def inputs_of(module: Any, maps: Sequence[LinearMap], args: tuple[Any, ...]) -> 
     kind = maps[0].kind
     if kind == "recurrent":
         found = _recurrent_inputs(module, args)
-    elif kind == "attention":
+    elif kind == "attention" and hasattr(module, "in_proj_weight"):
         found = _attention_inputs(module, args)
     elif isinstance(args[0], Tensor) and not args[0].is_floating_point():
         found = {name: args[0].reshape(-1) for name in local}

@@ -6,7 +6,7 @@ other room asks `isinstance`. A layer of one's own joins it with `@describe(MyLa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from math import prod
@@ -107,22 +107,9 @@ def linear_maps(model: nn.Module) -> list[LinearMap]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names_of.setdefault(id(parameter), []).append(name)
     found: dict[str, LinearMap] = {}
-    covered: list[str] = []
-    for module_name, module in model.named_modules():
-        if any(module_name.startswith(described) for described in covered):
-            continue
-        describer = next((_describers[kind] for kind in type(module).__mro__ if kind in _describers), None)
-        if describer is None:
-            continue
-        covered.append(f"{module_name}." if module_name else "")
-        for local in describer(module):
-            try:
-                names = names_of[id(module.get_parameter(local.parameter))]
-            except AttributeError:
-                raise PruningError(
-                    f"{_joined(module_name, local.parameter)!r} is computed from other parameters (a parametrisation, a weight norm, "
-                    "torch.nn.utils.prune): make it a plain parameter again first, with remove_parametrizations or prune.remove"
-                ) from None
+    for module_name, module, locals_ in described_layers(model):
+        for local in locals_:
+            names = names_of[id(module.get_parameter(local.parameter))]
             placed = replace(
                 local,
                 parameter=names[0],
@@ -136,6 +123,27 @@ def linear_maps(model: nn.Module) -> list[LinearMap]:
             else:
                 found[names[0]] = _tied_maps(known, placed)
     return list(found.values())
+
+
+def described_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, Sequence[LinearMap]]]:
+    """(name, module, its linear maps with parameter names local to it) of each layer, tied or not. `PruningError` for a parameter that is
+    computed from others. What lies inside a described layer is part of it."""
+    covered: list[str] = []
+    for name, module in model.named_modules():
+        describer = next((_describers[kind] for kind in type(module).__mro__ if kind in _describers), None)
+        if describer is None or any(name.startswith(described) for described in covered):
+            continue
+        covered.append(f"{name}." if name else "")
+        maps = describer(module)
+        for entry in maps:
+            try:
+                module.get_parameter(entry.parameter)
+            except AttributeError:
+                raise PruningError(
+                    f"{_joined(name, entry.parameter)!r} is computed from other parameters (a parametrisation, a weight norm, "
+                    "torch.nn.utils.prune): make it a plain parameter again first, with remove_parametrizations or prune.remove"
+                ) from None
+        yield name, module, maps
 
 
 def parameter_kinds(model: nn.Module) -> dict[str, Kind | OtherKind]:

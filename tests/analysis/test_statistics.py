@@ -157,9 +157,9 @@ def test_a_sequence_stops_at_the_first_that_is_not_shown() -> None:
 
 
 @given(
-    st.lists(st.floats(-1, 1), min_size=2, max_size=12),
-    st.floats(0, 0.5),
-    st.floats(0, 0.5),
+    st.lists(st.floats(-1, 1, allow_subnormal=False), min_size=2, max_size=12),
+    st.floats(0, 0.5, allow_subnormal=False),
+    st.floats(0, 0.5, allow_subnormal=False),
 )
 def test_a_wider_margin_never_turns_a_match_into_less(differences: list[float], margin: float, more: float) -> None:
     if decide(differences, margin) == "matches":

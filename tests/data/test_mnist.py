@@ -25,7 +25,7 @@ def test_without_them_the_packages_5000_are_taken_and_called_so(package_files):
     assert sum(len(split) for split in data.splits.values()) == 5_000
     assert len(data.splits["test"]) == 1_000
     with pytest.raises(DataError, match=r"mnist/train-images-idx3-ubyte is missing"):
-        mnist(package_files, source="idx")
+        mnist(package_files, origin="idx")
 
 
 def test_unit_scale_is_from_zero_to_one(package_files):

@@ -95,7 +95,7 @@ def test_keras_stacks_the_gates_and_opens_the_forget_gate() -> None:
 
 
 def test_torch_has_the_bounds_of_pytorchs_own_layers() -> None:
-    model = made("torch")
+    model = made("torch").requires_grad_(False)
     torch.manual_seed(0)
     theirs = EveryKind().state_dict()
     for name, value in model.state_dict().items():
@@ -105,7 +105,7 @@ def test_torch_has_the_bounds_of_pytorchs_own_layers() -> None:
 
 
 def test_uniform_reaches_biases_too() -> None:
-    model = made("uniform", scale=0.05)
+    model = made("uniform", scale=0.05).requires_grad_(False)
     assert 0.04 < float(model.lstm.bias_hh_l0.abs().max()) <= 0.05
     assert 0.04 < float(model.lstm.weight_hh_l0.abs().max()) <= 0.05
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -100,17 +101,17 @@ class GeneratedStudy:
                     if done:
                         progress = np.arange(1, epochs + 1) / epochs
                         rise = 1 - np.exp(-4 * progress)
-                        for epoch in range(epochs):
-                            curves.append(
-                                base
-                                | {
-                                    "step": (epoch + 1) * 195,
-                                    "epoch": float(epoch + 1),
-                                    "train_loss": float(2.0 - 1.6 * rise[epoch] + draw.normal(0, 0.01)),
-                                    "valid_loss": float(2.0 - 1.1 * rise[epoch] + 0.15 * progress[epoch] ** 3 + draw.normal(0, 0.01)),
-                                    f"valid_{metric}": scale(float(value * (0.4 + 0.6 * rise[epoch]) + draw.normal(0, 0.003))),
-                                }
-                            )
+                        curves += [
+                            base
+                            | {
+                                "step": (epoch + 1) * 195,
+                                "epoch": float(epoch + 1),
+                                "train_loss": float(2.0 - 1.6 * rise[epoch] + draw.normal(0, 0.01)),
+                                "valid_loss": float(2.0 - 1.1 * rise[epoch] + 0.15 * progress[epoch] ** 3 + draw.normal(0, 0.01)),
+                                f"valid_{metric}": scale(float(value * (0.4 + 0.6 * rise[epoch]) + draw.normal(0, 0.003))),
+                            }
+                            for epoch in range(epochs)
+                        ]
                     for parameter, kind, prunable, power in LAYERS:
                         layers.append(
                             base | {"parameter": parameter, "kind": kind, "prunable": prunable, "kept": int(prunable * density**power)}
@@ -167,14 +168,57 @@ class GeneratedStudy:
             "seconds": 250.0,
             "cost": {
                 arm: {
-                    "steps": 195 * self.epochs * self.levels,
-                    "multiply_adds": 4.2e9 * self.epochs * self.levels * 0.6,
-                    "seconds": 9.0 * self.levels,
+                    "steps": 195.0 * self.epochs * (self.levels + 1) * self.replicates,
+                    "multiply_adds": 4.2e9 * self.epochs * (1 + self.levels * 0.6) * self.replicates,
+                    "seconds": 9.0 * (1 + self.levels) * self.replicates,
                 }
                 for arm in self.arms
             },
             "fingerprints_mixed": False,
         }
+
+
+class OpenStudy(GeneratedStudy):
+    """A generated study that also tells what its networks predict and hold."""
+
+    words_looked_at = ("king", "temple")
+
+    def predictions(self) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray]]:
+        classes = len(self.method()["data"]["classes"])
+        targets = np.random.default_rng(0).integers(0, classes, 800)
+        for row in self._results.filter(pl.col("status") == "done").iter_rows(named=True):
+            draw = np.random.default_rng([row["replicate"], row["level"], len(row["arm"])])
+            right = draw.random(800) < row["test_accuracy"] - 0.25 * (targets == 3) * (1 - row["density"])
+            yield (
+                {key: row[key] for key in ("arm", "level", "replicate")},
+                targets,
+                np.where(right, targets, (targets + draw.integers(1, 3, 800)) % classes),
+            )
+
+    def weights(self) -> Iterator[tuple[dict[str, Any], str, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+        draw = np.random.default_rng(1)
+        start = {
+            "embedding.weight": draw.normal(0, 0.1, (60, 24)),
+            "output.weight": draw.normal(0, 0.3, (8, 120)),
+            "output.bias": np.zeros(8),
+        }
+        end = {name: values + draw.normal(0, 0.05, values.shape) for name, values in start.items()}
+        yield {"arm": "dense", "level": 0, "replicate": 0}, "start", start, {}
+        yield {"arm": "dense", "level": 0, "replicate": 0}, "end", end, {}
+        for level in (2, self.levels):
+            kept = {
+                name: np.abs(end[name]) > np.quantile(np.abs(end[name]), 1 - self.keep_each**level)
+                for name in ("embedding.weight", "output.weight")
+            }
+            yield (
+                {"arm": self.arms[0], "level": level, "replicate": 0},
+                "end",
+                {name: values * kept.get(name, 1) for name, values in end.items()},
+                kept,
+            )
+
+    def words(self) -> tuple[list[str], tuple[str, ...]]:
+        return ["<pad>", "<unk>", "king", "temple", *(f"word{number}" for number in range(56))], self.words_looked_at
 
 
 def _crossed(factors: dict[str, list[Any]]) -> list[dict[str, Any]]:

@@ -213,6 +213,7 @@ def test_a_hundred_runs_of_fifty_epochs_are_small_and_quick(browser: Chromium, t
 def test_two_studies_toggle_apart(browser: Chromium, tmp_path: Path) -> None:
     browser.open(write_report([GeneratedStudy(), GeneratedStudy("other", seed=1)], tmp_path, figures=False))
     assert browser.problems == []
+    assert browser.ask("document.querySelectorAll('article[data-study=\"2\"] figure[data-drawn] svg').length") == 1
     browser.ask("document.querySelectorAll('button[data-series=reinit]')[1].click()")
     pressed = browser.ask("[...document.querySelectorAll('button[data-series=reinit]')].map(b => b.getAttribute('aria-pressed'))")
     assert pressed == ["true", "false"]

@@ -81,6 +81,8 @@ def _answer(arm: ArmVerdict, judgement: Judgement) -> tuple[Answer, str]:
             "partly",
             f"In part. Down to {kept} of the weights, {name} is {good} as the dense network; that its initial weights matter is not shown.",
         )
+    if not any(v.pairs or v.diverged for v in judgement.verdicts):
+        return "unclear", "Not yet. No pruned run has finished beside its dense network."
     first = verdicts[0]
     others = [judgement.of(other.arm, other.factors)[0] for other in judgement.arms if other is not arm]
     if arm.control is None and others and all(v.verdict == "loses" for v in (first, *others)):

@@ -15,7 +15,6 @@ from secateur.data.partition import TEST, TRAIN
 from secateur.data.raw import Found, Known, RawFile
 from secateur.data.tables import rows
 from secateur.data.text_classification import (
-    TEXT_SOURCES,
     LabelledTexts,
     Padding,
     TextOptions,
@@ -85,10 +84,7 @@ def _source(repair: bool = True) -> TextSource:
     return TextSource("agnews", 1, find, partial(_parse, repair=repair), "AG News", {"repair": repair})
 
 
-TEXT_SOURCES["agnews"] = _source
-
-
-@datasets.register("agnews", raw=(AGNEWS_TRAIN, AGNEWS_TEST))
+@datasets.register("agnews", forms=((AGNEWS_TRAIN, AGNEWS_TEST),), texts=_source)
 def agnews(
     files: Files,
     *,

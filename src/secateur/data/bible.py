@@ -12,7 +12,6 @@ from secateur.data.dataset import Dataset, Note
 from secateur.data.files import Files
 from secateur.data.raw import Found, Known, RawFile, decode
 from secateur.data.text_classification import (
-    TEXT_SOURCES,
     LabelledTexts,
     Padding,
     TextOptions,
@@ -87,13 +86,10 @@ def _parse(found: Sequence[Found]) -> LabelledTexts:
 
 
 def _source() -> TextSource:
-    return TextSource("bible", 1, lambda files: [files.find(WORLD_ENGLISH)], _parse, "World English Bible, eight sections")
+    return TextSource("bible", 1, lambda files: [files.find(WORLD_ENGLISH)], _parse, "World English Bible, eight sections", test=0.1)
 
 
-TEXT_SOURCES["bible"] = _source
-
-
-@datasets.register("bible", raw=(WORLD_ENGLISH,))
+@datasets.register("bible", forms=((WORLD_ENGLISH,),), texts=_source)
 def bible(
     files: Files,
     *,

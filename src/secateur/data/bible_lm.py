@@ -28,7 +28,7 @@ def _parse(found: Found, validation: float, test: float, split_seed: int) -> Sen
     return Sentences(list(read.values()), parts[of], (Note("chapters, each whole in one split", len(names)),))
 
 
-@datasets.register("bible-lm", raw=(WORLD_ENGLISH,))
+@datasets.register("bible-lm", forms=((WORLD_ENGLISH,),))
 def bible_lm(
     files: Files,
     *,

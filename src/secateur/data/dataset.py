@@ -6,13 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from torch import Tensor
+from secateur.shapes import PADDING, UNKNOWN, Batch, DataShape, Inputs
 
-PADDING = 0
-UNKNOWN = 1
-
-Inputs = Tensor | tuple[Tensor, ...]
-Batch = tuple[Inputs, Tensor]
+__all__ = ["PADDING", "UNKNOWN", "Batch", "DataShape", "Dataset", "Inputs", "Note", "Split"]
 
 
 class Split(Protocol):
@@ -33,22 +29,6 @@ class Split(Protocol):
     def in_order(self, batch: int) -> Iterator[Batch]:
         """Every example once, in the split's own order; for evaluation."""
         ...
-
-
-@dataclass(frozen=True)
-class DataShape:
-    """What a network has to know of its data.
-
-    `vocabulary` counts ids (0 pads, 1 stands for unknown words); `length` is the number of tokens where it is fixed;
-    `vectors` (vocabulary, dimension) float32 are pretrained embeddings, rows 0 and 1 included.
-    """
-
-    outputs: int
-    vocabulary: int | None = None
-    length: int | None = None
-    image: tuple[int, ...] | None = None
-    source_vocabulary: int | None = None
-    vectors: Tensor | None = None
 
 
 @dataclass(frozen=True)

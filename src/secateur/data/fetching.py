@@ -6,13 +6,34 @@ import http.client
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 from secateur.data.raw import Progress
 from secateur.errors import DataError
 
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: processes that fetch the same file at once may disturb each other
+    fcntl = None
+
 CONNECT_SECONDS = 20
+"""How long a source may stay silent before it is given up."""
+
 CHUNK = 1 << 18
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Holds a lock on `path`.lock, so that of several processes one fetches and the others wait for what it brings."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def fetch_part(url: str, part: Path, progress: Progress | None = None) -> None:
@@ -21,7 +42,6 @@ def fetch_part(url: str, part: Path, progress: Progress | None = None) -> None:
     What was had stays in `part` when the connection breaks, so that the next call goes on from there. `DataError` when
     the source cannot be reached, refuses, or ends early.
     """
-    part.parent.mkdir(parents=True, exist_ok=True)
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "secateur", "Accept-Encoding": "identity"})
     if have:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from secateur.data.fetching import fetch_part
+from secateur.data.fetching import alone, fetch_part
 from secateur.data.places import Places, default_places
 from secateur.data.raw import Found, Progress, RawFile, is_gzipped, read_content
 from secateur.errors import DataError
@@ -88,19 +88,22 @@ class Files:
             zipped = url.endswith(".gz") and not raw.name.endswith(".gz")
             final = self.places.fetched / raw.folder / (raw.name + ".gz" if zipped else raw.name)
             part = final.with_name(final.name + ".part")
-            try:
-                fetch_part(url, part, self.progress)
-            except DataError as error:
-                errors.append(str(error))
-                continue
-            try:
-                self._verify_part(raw, part, zipped)
-            except DataError as error:
-                part.unlink(missing_ok=True)
-                errors.append(f"{url}: {error}")
-                continue
-            part.replace(final)
-            return self.verified(raw, final)
+            with alone(final):
+                if final.is_file():  # another process has fetched it meanwhile
+                    return self.verified(raw, final)
+                try:
+                    fetch_part(url, part, self.progress)
+                except DataError as error:
+                    errors.append(str(error))
+                    continue
+                try:
+                    self._verify_part(raw, part, zipped)
+                except DataError as error:
+                    part.unlink(missing_ok=True)
+                    errors.append(f"{url}: {error}")
+                    continue
+                part.replace(final)
+                return self.verified(raw, final)
         raise DataError(f"{raw.place} is missing (looked in {looked}) and could not be fetched: {'; '.join(errors)}")
 
     def _verify_part(self, raw: RawFile, part: Path, zipped: bool) -> None:
@@ -114,8 +117,8 @@ class Files:
             roots = [Path(root) for root in (spec.submodule_search_locations or [])] if spec is not None else []
         else:
             roots = [*self.places.folders, self.places.fetched]
-        for folder in roots:
-            for name in (raw.name, *raw.also):
+        for name in (raw.name, *raw.also):
+            for folder in roots:
                 yield folder / raw.folder / name
                 if not name.endswith((".gz", ".zip", ".npz")):
                     yield folder / raw.folder / f"{name}.gz"

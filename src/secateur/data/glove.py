@@ -75,7 +75,7 @@ def word_vectors(files: Files, words: Sequence[str], dimension: int, specials: i
         first[0] = 0
         return Parsed({"vectors": np.concatenate([first, rows])}, {"without": int((~known).sum())})
 
-    parsed = parsed_once(files.places, "glove", VERSION, made_of, parse)
+    parsed = parsed_once(files.places, "glove", VERSION, made_of, parse, files.progress)
     notes = (
         Note(f"words of the vocabulary without a vector in {found.label or found.path.name}, drawn at random", parsed.facts["without"]),
     )

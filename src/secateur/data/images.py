@@ -12,7 +12,7 @@ import torch
 from secateur.canonical import digest
 from secateur.data.dataset import Dataset, DataShape, Note
 from secateur.data.parsed import Array
-from secateur.data.partition import TEST, TRAIN, VALID, first_of_each, partition, repeats_across, shuffled_ranks
+from secateur.data.partition import PREPARATION, TEST, TRAIN, VALID, first_of_each, partition, repeats_across, shuffled_ranks
 from secateur.data.splits import ArraySplit
 from secateur.errors import InputError
 
@@ -66,7 +66,7 @@ def image_classification(
         label=label,
         splits=splits,
         shape=DataShape(outputs=len(classes), image=tuple(images.shape[1:])),
-        digest=digest({"data": dict(made_of), "options": options}),
+        digest=digest({"data": dict(made_of), "options": options, "preparation": PREPARATION}),
         outputs=tuple(classes),
         notes=tuple(notes),
     )

@@ -15,7 +15,6 @@ from secateur.data.files import Files
 from secateur.data.partition import TEST, TRAIN
 from secateur.data.raw import Found, Known, RawFile, decode
 from secateur.data.text_classification import (
-    TEXT_SOURCES,
     LabelledTexts,
     Padding,
     TextOptions,
@@ -85,10 +84,7 @@ def _source() -> TextSource:
     return TextSource("imdb", 1, lambda files: files.find_all(IMDB_LINES, (IMDB_ARCHIVE,)), _parse, "IMDb")
 
 
-TEXT_SOURCES["imdb"] = _source
-
-
-@datasets.register("imdb", raw=(*IMDB_LINES, IMDB_ARCHIVE))
+@datasets.register("imdb", forms=(IMDB_LINES, (IMDB_ARCHIVE,)), texts=_source)
 def imdb(
     files: Files,
     *,

@@ -15,7 +15,7 @@ from secateur.data.corpus import Corpus, corpus_arrays, corpus_of, vocabulary_of
 from secateur.data.dataset import PADDING, UNKNOWN, Batch, Dataset, DataShape, Note
 from secateur.data.files import Files
 from secateur.data.parsed import Array, Parsed, parsed_once
-from secateur.data.partition import TEST, TRAIN, VALID
+from secateur.data.partition import PREPARATION, TEST, TRAIN, VALID
 from secateur.data.raw import Found
 from secateur.data.splits import Ragged, bucketed
 from secateur.data.tokens import Tokens
@@ -164,7 +164,7 @@ def language_modelling(
         facts = {"notes": [[note.what, note.count] for note in read.notes if note.count]}
         return Parsed({"parts": read.parts} | corpus_arrays(read.texts, options.tokens, options.lower), facts)
 
-    parsed = parsed_once(files.places, name, version, made_of, arrays)
+    parsed = parsed_once(files.places, name, version, made_of, arrays, files.progress)
     corpus, parts = corpus_of(parsed), parsed.arrays["parts"]
     kept = np.ones(len(parts), bool)
     if options.limit is not None:
@@ -194,7 +194,7 @@ def language_modelling(
             vocabulary=END + 1 + len(words),
             length=options.window if options.cut == "windows" else None,
         ),
-        digest=digest({"data": made_of, "parser": name, "version": version, "options": given}),
+        digest=digest({"data": made_of, "parser": name, "version": version, "options": given, "preparation": PREPARATION}),
         words=("<pad>", "<unk>", "<eos>", *words),
         notes=tuple(notes),
         source={"end": END, "cut": options.cut, "tokens": options.tokens, "lower": options.lower},

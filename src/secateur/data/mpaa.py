@@ -14,7 +14,6 @@ from secateur.data.partition import TRAIN
 from secateur.data.raw import Found, Known, RawFile
 from secateur.data.tables import named_columns, rows
 from secateur.data.text_classification import (
-    TEXT_SOURCES,
     LabelledTexts,
     Padding,
     TextOptions,
@@ -83,7 +82,9 @@ def _parse(found: Sequence[Found], overlap: bool, repeats: int) -> LabelledTexts
 
 
 def _source() -> TextSource:
-    return TextSource("mpaa", 1, lambda files: [files.find(raw) for raw in MPAA], partial(_parse, overlap=False, repeats=1), "MPAA ratings")
+    return TextSource(
+        "mpaa", 1, lambda files: [files.find(raw) for raw in MPAA], partial(_parse, overlap=False, repeats=1), "MPAA ratings", test=0.1135
+    )
 
 
 def _paper_source(repeats: int) -> TextSource:
@@ -98,10 +99,7 @@ def _paper_source(repeats: int) -> TextSource:
     )
 
 
-TEXT_SOURCES["mpaa"] = _source
-
-
-@datasets.register("mpaa", raw=MPAA)
+@datasets.register("mpaa", forms=(MPAA,), texts=_source)
 def mpaa(
     files: Files,
     *,
@@ -138,7 +136,7 @@ def mpaa(
     return text_classification(files, _source(), options)
 
 
-@datasets.register("mpaa-paper", raw=MPAA)
+@datasets.register("mpaa-paper", forms=(MPAA,))
 def mpaa_paper(
     files: Files,
     *,

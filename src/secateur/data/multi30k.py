@@ -68,11 +68,11 @@ def spacy_cutter(language: str, lower: bool) -> Cutter:
     return cut
 
 
-@datasets.register("multi30k", raw=tuple(MULTI30K.values()))
+@datasets.register("multi30k", forms=(tuple(MULTI30K.values()),))
 def multi30k(
     files: Files,
     *,
-    source: Literal["de", "en"] = "de",
+    source_language: Literal["de", "en"] = "de",
     tokenizer: Literal["words-and-punctuation", "whitespace", "spacy"] = "words-and-punctuation",
     lower: bool = False,
     source_vocabulary: int | None = None,
@@ -83,7 +83,7 @@ def multi30k(
     limit: int | None = None,
 ) -> Dataset:
     """Captions from German to English, or back: 29,000 pairs for training, 1,014 for validation, 1,000 for test (2016, Flickr)."""
-    target = "en" if source == "de" else "de"
+    source, target = (source_language, "en" if source_language == "de" else "de")
     found = [(files.find(MULTI30K[f"{part}.{source}"]), files.find(MULTI30K[f"{part}.{target}"])) for part in _PARTS]
     cutters = (spacy_cutter(source, lower), spacy_cutter(target, lower)) if tokenizer == "spacy" else (None, None)
     options = TranslationOptions(

@@ -16,6 +16,7 @@ import numpy as np
 
 from secateur.canonical import canonical_json, digest
 from secateur.data.places import Places
+from secateur.data.raw import Progress
 from secateur.errors import DataError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -31,7 +32,14 @@ class Parsed:
     facts: Mapping[str, Any]
 
 
-def parsed_once(places: Places, parser: str, version: int, made_of: Mapping[str, Any], parse: Callable[[], Parsed]) -> Parsed:
+def parsed_once(
+    places: Places,
+    parser: str,
+    version: int,
+    made_of: Mapping[str, Any],
+    parse: Callable[[], Parsed],
+    progress: Progress | None = None,
+) -> Parsed:
     """What `parse` returns, from the cache when the same parser has read the same files with the same settings before.
 
     `made_of` names all that decides the result: digests of the raw files and settings. Arrays come back memory-mapped,
@@ -41,11 +49,18 @@ def parsed_once(places: Places, parser: str, version: int, made_of: Mapping[str,
     folder = places.parsed / f"{parser}-{key[:32]}"
     cached = _read(folder)
     if cached is None:
+        tell = progress or _silent
+        tell(f"reading {parser}", 0, 1)
         _write(folder, parse())
+        tell(f"reading {parser}", 1, 1)
         cached = _read(folder)
     if cached is None:
         raise DataError(f"{folder}: what was just written cannot be read back; is the disk full or failing?")
     return cached
+
+
+def _silent(what: str, done: int, of: int | None) -> None:
+    """No one is told."""
 
 
 def _read(folder: Path) -> Parsed | None:

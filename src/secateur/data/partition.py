@@ -12,6 +12,11 @@ from secateur.seeds import seed_for
 
 TRAIN, VALID, TEST = 0, 1, 2
 
+PREPARATION = 1
+"""The version of all that lies between parsed texts or images and batches: splitting, choosing words, padding, ordering.
+
+It is part of every data set's digest and changes whenever the same data would give other batches."""
+
 
 def text_hashes(texts: Sequence[str]) -> Array:
     """(texts,) uint64: the first eight bytes of each text's BLAKE2b hash, white space at its ends left out."""

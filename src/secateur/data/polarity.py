@@ -6,7 +6,7 @@ from secateur.data.dataset import Dataset
 from secateur.data.files import Files
 from secateur.data.raw import Known, RawFile
 from secateur.data.sentences import sentence_source
-from secateur.data.text_classification import TEXT_SOURCES, Padding, TextOptions, TextSource, Vectors, text_classification
+from secateur.data.text_classification import Padding, TextOptions, TextSource, Vectors, text_classification
 from secateur.data.tokens import Tokens
 from secateur.registry import datasets
 
@@ -24,10 +24,7 @@ def _source() -> TextSource:
     )
 
 
-TEXT_SOURCES["polarity"] = _source
-
-
-@datasets.register("polarity", raw=(POLARITY,))
+@datasets.register("polarity", forms=((POLARITY,),), texts=_source)
 def polarity(
     files: Files,
     *,

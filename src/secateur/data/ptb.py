@@ -43,7 +43,7 @@ def _parse(found: Sequence[Found]) -> Sentences:
     return Sentences(texts, np.array(parts, np.uint8))
 
 
-@datasets.register("ptb", raw=PTB)
+@datasets.register("ptb", forms=(PTB,))
 def ptb(
     files: Files,
     *,

@@ -87,4 +87,6 @@ def decode(content: bytes, encoding: str, path: Path | str) -> str:
 
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with a file's name, the bytes had so far, and the bytes in all where they are known."""
+"""Called with what is being fetched or read, how much of it is done, and how much there is in all, where that is known.
+
+Fetching counts bytes; reading says 0 of 1 when it begins and 1 of 1 when it is done."""

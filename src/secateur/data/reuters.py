@@ -182,7 +182,7 @@ def _source(topics: Topics) -> TextSource:
     )
 
 
-@datasets.register("reuters", raw=(*REUTERS_FILES, REUTERS_ARCHIVE))
+@datasets.register("reuters", forms=(REUTERS_FILES, (REUTERS_ARCHIVE,)))
 def reuters(
     files: Files,
     *,

@@ -29,4 +29,4 @@ def sentence_source(name: str, label: str, archive: RawFile, classes: Mapping[st
             labels += [place] * len(lines)
         return LabelledTexts(texts, np.array(labels, np.int64), tuple(classes.values()), np.full(len(labels), TRAIN, np.uint8))
 
-    return TextSource(name, 1, find, parse, label)
+    return TextSource(name, 1, find, parse, label, test=0.1)

@@ -6,7 +6,7 @@ from secateur.data.dataset import Dataset
 from secateur.data.files import Files
 from secateur.data.raw import Known, RawFile
 from secateur.data.sentences import sentence_source
-from secateur.data.text_classification import TEXT_SOURCES, Padding, TextOptions, TextSource, Vectors, text_classification
+from secateur.data.text_classification import Padding, TextOptions, TextSource, Vectors, text_classification
 from secateur.data.tokens import Tokens
 from secateur.registry import datasets
 
@@ -27,10 +27,7 @@ def _source() -> TextSource:
     )
 
 
-TEXT_SOURCES["subjectivity"] = _source
-
-
-@datasets.register("subjectivity", raw=(SUBJECTIVITY,))
+@datasets.register("subjectivity", forms=((SUBJECTIVITY,),), texts=_source)
 def subjectivity(
     files: Files,
     *,

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from secateur.errors import DataError
 
-csv.field_size_limit(1 << 27)
+LONGEST_FIELD = 1 << 27
+"""Longer fields are taken for a quote that is never closed."""
 
 
 def rows(text: str, path: Path | str, delimiter: str = ",", columns: int | None = None) -> Iterator[tuple[int, list[str]]]:
@@ -17,6 +18,7 @@ def rows(text: str, path: Path | str, delimiter: str = ",", columns: int | None 
 
     A row's line is the one it ends on; empty lines are passed over.
     """
+    csv.field_size_limit(LONGEST_FIELD)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for fields in reader:

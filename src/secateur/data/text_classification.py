@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,11 +16,12 @@ from secateur.data.dataset import Dataset, DataShape, Note
 from secateur.data.files import Files
 from secateur.data.glove import word_vectors
 from secateur.data.parsed import Array, Parsed, parsed_once
-from secateur.data.partition import TEST, TRAIN, VALID, first_of_each, partition, repeats_across, shuffled_ranks
+from secateur.data.partition import PREPARATION, TEST, TRAIN, VALID, first_of_each, partition, repeats_across, shuffled_ranks
 from secateur.data.raw import Found
 from secateur.data.splits import TextSplit
 from secateur.data.tokens import Tokens
-from secateur.errors import DataError, InputError
+from secateur.errors import DataError, InputError, UnknownName
+from secateur.registry import datasets
 
 Vectors = Literal["none", "glove"]
 Padding = Literal["batch", "fixed"]
@@ -74,7 +75,8 @@ class TextSource:
     """A labelled-text data set: `find` its raw files, `parse` them. `version` changes whenever `parse` does.
 
     `variant` is whatever else decides what `parse` returns. `label` is what the data are called in reports, where the raw
-    files do not say. Examples of equal text go to the same split, unless `by_row`.
+    files do not say. Examples of equal text go to the same split, unless `by_row`. `test` is the fraction held out for test
+    when another data set takes these words in, for sources without a published test split.
     """
 
     name: str
@@ -84,6 +86,7 @@ class TextSource:
     label: str
     variant: Mapping[str, Any] = field(default_factory=dict)
     by_row: bool = False
+    test: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,6 @@ class Labelled:
         return rows
 
 
-TEXT_SOURCES: dict[str, Callable[[], TextSource]] = {}
-"""The labelled-text data sets whose words another's vocabulary may take in (`vocabulary_from`)."""
-
-
 def labelled(files: Files, source: TextSource, options: TextOptions) -> Labelled:
     """The data set parsed (once) and divided into splits."""
     found = source.find(files)
@@ -127,7 +126,7 @@ def labelled(files: Files, source: TextSource, options: TextOptions) -> Labelled
         arrays = {"labels": read.labels, "parts": read.parts.astype(np.uint8)}
         return Parsed(arrays | corpus_arrays(read.texts, options.tokens, options.lower), facts)
 
-    parsed = parsed_once(files.places, source.name, source.version, made_of, parse)
+    parsed = parsed_once(files.places, source.name, source.version, made_of, parse, files.progress)
     corpus, labels = corpus_of(parsed), parsed.arrays["labels"]
     strata = labels if labels.ndim == 1 else np.zeros(len(corpus), np.int64)
     examples = np.arange(len(corpus), dtype=np.uint64) if source.by_row else corpus.hashes
@@ -143,7 +142,8 @@ def labelled(files: Files, source: TextSource, options: TextOptions) -> Labelled
 def text_classification(files: Files, source: TextSource, options: TextOptions) -> Dataset:
     """The data set of `source` as token ids, with a vocabulary of its training texts (and of those `vocabulary_from` names)."""
     data = labelled(files, source, options)
-    others = [labelled(files, _other(name), options) for name in options.vocabulary_from if name != source.name]
+    joined = [_other(name) for name in sorted(set(options.vocabulary_from) - {source.name})]
+    others = [labelled(files, other, replace(options, test=other.test)) for other in joined]
     training = data.rows(TRAIN)
     if others:
         words = chosen_words(_joint_counts([data, *others]), options.vocabulary, options.min_count)
@@ -161,7 +161,8 @@ def text_classification(files: Files, source: TextSource, options: TextOptions) 
         "data": data.made_of,
         "others": [other.made_of for other in others],
         "vectors": vectors.made_of if vectors else None,
-        "options": asdict(options),
+        "options": {**asdict(options), "dimension": options.dimension if vectors else None},
+        "preparation": PREPARATION,
     }
     return Dataset(
         name=source.name,
@@ -182,9 +183,12 @@ def text_classification(files: Files, source: TextSource, options: TextOptions) 
 
 
 def _other(name: str) -> TextSource:
-    if name not in TEXT_SOURCES:
-        raise InputError(f"vocabulary_from: {name!r} is no labelled-text data set; known: {', '.join(sorted(TEXT_SOURCES))}")
-    return TEXT_SOURCES[name]()
+    """The source of another data set's texts: what it was registered with as `texts`."""
+    known = {entry.name: entry.traits["texts"] for entry in datasets if "texts" in entry.traits}
+    if name not in known:
+        raise UnknownName("labelled-text data set", name, known, "vocabulary_from")
+    source: TextSource = known[name]()
+    return source
 
 
 def _joint_counts(datasets: Sequence[Labelled]) -> dict[str, int]:

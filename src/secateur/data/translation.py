@@ -15,7 +15,7 @@ from secateur.data.corpus import array_lines, corpus_arrays, corpus_of, lines_ar
 from secateur.data.dataset import Batch, Dataset, DataShape, Note
 from secateur.data.files import Files
 from secateur.data.parsed import Array, Parsed, parsed_once
-from secateur.data.partition import TEST, TRAIN, VALID, first_of_each, partition, shuffled_ranks
+from secateur.data.partition import PREPARATION, TEST, TRAIN, VALID, first_of_each, partition, shuffled_ranks
 from secateur.data.raw import Found
 from secateur.data.splits import Ragged, bucketed
 from secateur.data.tokens import Tokens
@@ -69,7 +69,7 @@ class PairSplit:
 
     def _batch(self, rows: Tensor) -> Batch:
         target = self._target.padded(rows)
-        return (self._source.padded(rows), target[:, :-1]), target[:, 1:]
+        return (self._source.padded(rows), target[:, :-1].contiguous()), target[:, 1:].contiguous()
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def translation(
         facts = {"notes": [[note.what, note.count] for note in read.notes if note.count]}
         return Parsed({"parts": read.parts, **lines, **source, **target}, facts)
 
-    parsed = parsed_once(files.places, name, version, made_of, arrays)
+    parsed = parsed_once(files.places, name, version, made_of, arrays, files.progress)
     source, target = corpus_of(parsed, "source_"), corpus_of(parsed, "target_")
     ranks = shuffled_ranks(target.hashes, options.split_seed, f"split/{name}")
     parts = partition(parsed.arrays["parts"], ranks, np.zeros(len(target), np.int64), options.validation, options.test)
@@ -171,7 +171,7 @@ def translation(
             vocabulary=SPECIALS + len(target_words),
             source_vocabulary=SPECIALS + len(source_words),
         ),
-        digest=digest({"data": made_of, "parser": name, "version": version, "options": given}),
+        digest=digest({"data": made_of, "parser": name, "version": version, "options": given, "preparation": PREPARATION}),
         words=("<pad>", "<unk>", "<bos>", "<eos>", *target_words),
         notes=tuple(notes),
         source={

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from secateur.data.dataset import PADDING, DataShape
 from secateur.dropout import Dropout
 from secateur.models.embeddings import word_table
 from secateur.models.initialisers import initialised, start_from_vectors
 from secateur.registry import models
+from secateur.shapes import PADDING, DataShape
 
 
 class BagOfWords(nn.Module):

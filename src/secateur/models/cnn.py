@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.data.dataset import PADDING, DataShape
 from secateur.dropout import Dropout
 from secateur.errors import InputError
 from secateur.models.embeddings import fixed_length, text_length, word_table
 from secateur.models.initialisers import initialised, start_from_vectors
 from secateur.models.word_conv import WordConv
 from secateur.registry import models
+from secateur.shapes import PADDING, DataShape
 
 
 class KimCNN(nn.Module):

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from secateur.data.dataset import PADDING, DataShape
 from secateur.errors import InputError
+from secateur.shapes import PADDING, DataShape
 
 
 def word_table(shape: DataShape, embedding: int | None, default: int = 100) -> tuple[int, int]:

@@ -7,12 +7,12 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from secateur.data.dataset import PADDING, DataShape
 from secateur.dropout import Dropout
 from secateur.errors import InputError
 from secateur.models.embeddings import word_table
 from secateur.models.initialisers import initialised, start_from_vectors
 from secateur.registry import models
+from secateur.shapes import PADDING, DataShape
 
 State: TypeAlias = tuple[Tensor, ...]
 """The hidden and the cell state of the first layer, of the second …: each (1, batch, hidden)."""

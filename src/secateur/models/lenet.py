@@ -8,10 +8,10 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from secateur.data.dataset import DataShape
 from secateur.errors import InputError
 from secateur.models.initialisers import initialised
 from secateur.registry import models
+from secateur.shapes import DataShape
 
 
 class LeNet(nn.Module):

@@ -16,11 +16,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from secateur.data.dataset import PADDING, DataShape
 from secateur.dropout import Dropout
 from secateur.models.embeddings import true_lengths, word_table
 from secateur.models.initialisers import initialised, start_from_vectors
 from secateur.registry import models
+from secateur.shapes import PADDING, DataShape
 
 Cell = Literal["rnn", "gru", "lstm"]
 Direction = Literal["forward", "backward", "both"]

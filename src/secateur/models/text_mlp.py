@@ -7,11 +7,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from secateur.data.dataset import PADDING, DataShape
 from secateur.dropout import Dropout
 from secateur.models.embeddings import fixed_length, text_length, word_table
 from secateur.models.initialisers import initialised, start_from_vectors
 from secateur.registry import models
+from secateur.shapes import PADDING, DataShape
 
 
 class TextMLP(nn.Module):

@@ -15,12 +15,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from secateur.data.dataset import PADDING, DataShape
 from secateur.dropout import Dropout
 from secateur.errors import InputError
 from secateur.linear_maps import LinearMap, describe
 from secateur.models.initialisers import initialised
 from secateur.registry import models
+from secateur.shapes import PADDING, DataShape
 
 
 class Projection(nn.Linear):

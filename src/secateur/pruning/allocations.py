@@ -9,44 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur.errors import PruningError
-from secateur.pruning.pools import Contest, Pool
+from secateur.pruning.pools import Contest, Pool, allocate
 from secateur.pruning.scopes import total_kept
 from secateur.registry import scopes
-
-
-def allocate(shares: Sequence[float], capacities: Sequence[int], total: int) -> list[int]:
-    """`total` split in proportion to `shares`, at most `capacities[i]` to each; what a full one cannot take goes to the others.
-
-    Whole numbers by largest remainders, ties to the first. `PruningError` when the capacities do not hold the total.
-    """
-    if not 0 <= total <= sum(capacities):
-        raise PruningError(f"{total} weights cannot be split among layers that hold {sum(capacities)}")
-    amounts = [0.0] * len(shares)
-    left, open_ = total, [number for number, capacity in enumerate(capacities) if capacity > 0]
-    while left > 0 and open_:
-        weights = [max(shares[number], 0.0) for number in open_]
-        if not sum(weights) > 0:
-            weights = [float(capacities[number]) for number in open_]
-        scale = left / sum(weights)
-        full = [number for number, weight in zip(open_, weights, strict=True) if weight * scale >= capacities[number]]
-        if not full:
-            for number, weight in zip(open_, weights, strict=True):
-                amounts[number] = weight * scale
-            break
-        for number in full:
-            amounts[number] = capacities[number]
-            left -= capacities[number]
-        open_ = [number for number in open_ if number not in full]
-    whole = [math.floor(amount) for amount in amounts]
-    by_remainder = sorted(range(len(shares)), key=lambda number: whole[number] - amounts[number])
-    missing = total - sum(whole)
-    while missing:
-        for number in by_remainder:
-            step = 1 if missing > 0 else -1
-            if missing and 0 <= whole[number] + step <= capacities[number]:
-                whole[number] += step
-                missing -= step
-    return whole
 
 
 def _allocated(pools: Sequence[Pool], density: float, shares: Sequence[float]) -> Contest:

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from secateur.errors import PruningError
 from secateur.masks import Mask, Pattern
-from secateur.pruning.allocations import allocate
-from secateur.pruning.pools import Flags, as_array, highest, prunable_flags, rounded
+from secateur.pruning.pools import Flags, allocate, as_array, highest, prunable_flags, rounded
 from secateur.registry import dynamic_methods
 from secateur.seeds import generator as generator_for
 

@@ -6,7 +6,8 @@ its magnitude, in double precision, and:
 - activations (tanh, sigmoid, GELU, softmax, …) pass their input on, as ReLU does with what is positive; dropout is off;
 - normalisation scales by its |gamma|, without statistics;
 - a **product of flows becomes their sum**, so that each factor takes part and R stays linear in each layer: attention adds the query to the
-  means over positions of keys and values; a recurrent layer adds its gates; a gated linear unit adds its halves;
+  means over positions of keys and values; a matrix product of two activations (attention written out) adds the means of the rows and
+  columns that it would multiply; a recurrent layer adds its gates; a gated linear unit adds its halves;
 - a **recurrent layer** runs one step back: with S the sum of gates, h = S(W x) + S(U S(W x)) at every position, whatever the length;
 - an **embedding** gives ones; where it is scored itself, every position gets the mean of all its rows: each word is there alike;
 - a bias takes part (as |b|) only where it is scored itself; masked positions carry nothing.
@@ -14,7 +15,7 @@ its magnitude, in double precision, and:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,18 +30,18 @@ from secateur.linear_maps import linear_maps
 
 
 @contextmanager
-def linearised(model: nn.Module, scored: Mapping[str, Tensor]) -> Iterator[None]:
-    """Within it, calls of `model` follow the linearisation. `scored`: the tensors, by name, that embeddings are scored by."""
+def linearised(model: nn.Module, tensors: Mapping[str, Tensor], scored: Collection[str]) -> Iterator[None]:
+    """Within it, calls of `model` follow the linearisation. `tensors`: what stands in for its parameters and buffers; `scored`: names."""
     replaced: list[tuple[nn.Module, Any]] = []
     modules = dict(model.named_modules())
     try:
         for name, kind in {entry.module: entry.kind for entry in linear_maps(model)}.items():
-            make = {"recurrent": _recurrent_flow, "attention": _attention_flow}.get(kind)
+            module = modules[name]
+            make = _recurrent_flow if kind == "recurrent" else _attention_flow if hasattr(module, "in_proj_weight") else None
             if make is not None:
-                module = modules[name]
                 replaced.append((module, module.__dict__.get("forward")))
                 object.__setattr__(module, "forward", make(module))
-        with _LinearFunctions(scored):
+        with _LinearFunctions(tensors, scored):
             yield
     finally:
         for module, forward in replaced:
@@ -93,9 +94,6 @@ def _at_the_end(sequence: Tensor, inputs: Tensor | PackedSequence, module: Any) 
 
 
 def _attention_flow(module: Any) -> Callable[..., Any]:
-    if not hasattr(module, "out_proj"):
-        raise PruningError(f"score 'synflow' has no linearisation of {type(module).__name__}: exclude its parameters with '!' in prunable")
-
     def forward(query: Tensor, key: Tensor, value: Tensor, *unused: Any, **more: Any) -> tuple[Tensor, None]:
         if module.in_proj_weight is not None:
             weights = module.in_proj_weight.chunk(3)
@@ -163,12 +161,16 @@ _REPLACED: dict[Any, Callable[..., Tensor]] = {
 }  # fmt: skip
 
 
+_PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.bmm}
+
+
 class _LinearFunctions(TorchFunctionMode):
     """Replaces the functions that a forward pass calls."""
 
-    def __init__(self, scored: Mapping[str, Tensor]) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], scored: Collection[str]) -> None:
         super().__init__()
-        self._scored = {id(tensor) for tensor in scored.values()}
+        self._fixed = {id(tensor) for tensor in tensors.values()}
+        self._scored = {id(tensors[name]) for name in scored}
 
     def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
@@ -178,8 +180,14 @@ class _LinearFunctions(TorchFunctionMode):
         if function is F.embedding_bag:
             tokens, table, offsets = args[0], args[1], args[2] if len(args) > 2 else kwargs.get("offsets")
             return self._looked_up(table, tokens.shape[:1] if offsets is None else offsets.shape)
+        if function in _PRODUCTS and not any(self._is_weight(factor) for factor in args[:2]):
+            return args[0].mean(-1, keepdim=True) + args[1].mean(-2, keepdim=True)
         replacement = _REPLACED.get(function)
         return replacement(*args, **kwargs) if replacement is not None else function(*args, **kwargs)
+
+    def _is_weight(self, factor: Tensor) -> bool:
+        """Whether it is a parameter or buffer, or a view of one; whatever else is multiplied is an activation."""
+        return id(factor) in self._fixed or id(factor._base) in self._fixed or factor.dim() < 2
 
     def _looked_up(self, table: Tensor, shape: tuple[int, ...]) -> Tensor:
         row = table.mean(0) if id(table) in self._scored else torch.ones_like(table[0])

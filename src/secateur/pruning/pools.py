@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from secateur.errors import PruningError
+from secateur.linear_maps import LinearMap
 from secateur.masks import Mask, Pattern
 
 Flags = NDArray[np.bool_]
@@ -24,8 +25,9 @@ class Pool:
     """The units of one layer. All arrays have shape (units,), in the order of position.
 
     `scores`: higher is kept, meaningless where `kept` is 0. `weights`: prunable weights of each unit; `kept`: those that the
-    present mask keeps. `gates` and `neurons`: the group of each unit under those scopes, where they make sense. `shape`
-    is the layer's, for ERK. `groups` and `quota` are set by a unit that fixes how many are kept in each group (N:M).
+    present mask keeps (both bool where units are single weights). `shape` is the layer's, for ERK. `entry` is the linear map whose
+    weights the units are; `own_gates` the gate of each unit of several weights. A unit that fixes how many are kept in each group (N:M)
+    sets `groups`, the group of each weight, and `quota`, what each group keeps.
     """
 
     name: str
@@ -34,10 +36,24 @@ class Pool:
     weights: NDArray[Any]
     kept: NDArray[Any]
     spread: Spread
-    gates: NDArray[np.int64] | None = None
-    neurons: NDArray[np.int64] | None = None
+    entry: LinearMap | None = None
+    own_gates: NDArray[np.int64] | None = None
     groups: NDArray[np.int64] | None = None
     quota: NDArray[np.int64] | None = None
+
+    @property
+    def gates(self) -> NDArray[np.int64] | None:
+        """The gate (or q, k, v) of each unit; None where the layer has no blocks."""
+        return gate_of_weights(self.entry) if self.entry is not None else self.own_gates
+
+    @property
+    def neurons(self) -> NDArray[np.int64] | None:
+        """The output that each weight feeds; None for a parameter that is no linear map."""
+        return neuron_of_weights(self.entry) if self.entry is not None else None
+
+    def with_groups(self, groups: NDArray[np.int64], quota: NDArray[np.int64]) -> Pool:
+        """The same pool, with a fixed number kept in each group."""
+        return replace(self, groups=groups, quota=quota)
 
     @property
     def candidates(self) -> Flags:
@@ -67,6 +83,24 @@ class Contest:
     targets: NDArray[np.int64]
     scores: list[NDArray[Any]] | None = None
     exact: bool = False
+
+
+def gate_of_weights(entry: LinearMap) -> NDArray[np.int64] | None:
+    """The block (gate; q, k or v) of each weight, flat; None for a map without blocks."""
+    if not entry.blocks:
+        return None
+    rows = np.zeros(entry.shape[0], dtype=np.int64)
+    for number, block in enumerate(entry.blocks):
+        rows[block.start : block.stop] = number
+    return np.broadcast_to(rows.reshape(-1, *(1,) * (len(entry.shape) - 1)), entry.shape).reshape(-1)
+
+
+def neuron_of_weights(entry: LinearMap) -> NDArray[np.int64]:
+    """The output that each weight feeds, flat."""
+    outputs = np.arange(entry.shape[entry.output_axis])
+    along = [1] * len(entry.shape)
+    along[entry.output_axis] = -1
+    return np.broadcast_to(outputs.reshape(along), entry.shape).reshape(-1)
 
 
 def rounded(count: float) -> int:
@@ -103,6 +137,41 @@ def checked_scores(scores: Mapping[str, Tensor], mask: Mask) -> dict[str, NDArra
     return arrays
 
 
+def allocate(shares: Sequence[float], capacities: Sequence[int], total: int) -> list[int]:
+    """`total` split in proportion to `shares`, at most `capacities[i]` to each; what a full one cannot take goes to the others.
+
+    Whole numbers by largest remainders, ties to the first. `PruningError` when the capacities do not hold the total.
+    """
+    if not 0 <= total <= sum(capacities):
+        raise PruningError(f"{total} weights cannot be split among layers that hold {sum(capacities)}")
+    amounts = [0.0] * len(shares)
+    left, open_ = total, [number for number, capacity in enumerate(capacities) if capacity > 0]
+    while left > 0 and open_:
+        weights = [max(shares[number], 0.0) for number in open_]
+        if not sum(weights) > 0:
+            weights = [float(capacities[number]) for number in open_]
+        scale = left / sum(weights)
+        full = [number for number, weight in zip(open_, weights, strict=True) if weight * scale >= capacities[number]]
+        if not full:
+            for number, weight in zip(open_, weights, strict=True):
+                amounts[number] = weight * scale
+            break
+        for number in full:
+            amounts[number] = capacities[number]
+            left -= capacities[number]
+        open_ = [number for number in open_ if number not in full]
+    whole = [math.floor(amount) for amount in amounts]
+    by_remainder = sorted(range(len(shares)), key=lambda number: whole[number] - amounts[number])
+    missing = total - sum(whole)
+    while missing:
+        for number in by_remainder:
+            step = 1 if missing > 0 else -1
+            if missing and 0 <= whole[number] + step <= capacities[number]:
+                whole[number] += step
+                missing -= step
+    return whole
+
+
 def highest(scores: NDArray[Any], candidates: Flags, count: int) -> Flags:
     """Exactly min(count, candidates) of the candidates: those of highest score; ties go to the lower position."""
     values = scores[candidates]
@@ -124,15 +193,21 @@ def choose(pools: Sequence[Pool], contest: Contest, floor: int = 0) -> list[Flag
     halves up. Each pool keeps at least `floor` weights (all, if it has fewer): within the target where that is exact.
     """
     scores = list(contest.scores) if contest.scores is not None else [pool.scores for pool in pools]
+    targets = contest.targets
     if floor > 0 and contest.exact:
         reserved = [_best(pool, values, floor) for pool, values in zip(pools, scores, strict=True)]
-        needed = sum(int(pool.kept[flags].sum()) for pool, flags in zip(pools, reserved, strict=True))
-        if needed > int(contest.targets.sum()):
-            to_keep = int(contest.targets.sum())
+        needed = [int(pool.kept[flags].sum()) for pool, flags in zip(pools, reserved, strict=True)]
+        if sum(needed) > int(targets.sum()):
+            to_keep = int(targets.sum())
             raise PruningError(
-                f"a floor of {floor} weights in each of {len(pools)} layers needs {needed}, but only {to_keep} are to be kept"
+                f"a floor of {floor} weights in each of {len(pools)} layers needs {sum(needed)}, but only {to_keep} are to be kept"
             )
+        if len(targets) > 1:
+            above = [max(int(target) - low, 0) for target, low in zip(targets, needed, strict=True)]
+            room = [pool.available - low for pool, low in zip(pools, needed, strict=True)]
+            targets = np.array(needed) + np.array(allocate(above, room, int(targets.sum()) - sum(needed)))
         scores = [np.where(flags, np.inf, values) for flags, values in zip(reserved, scores, strict=True)]
+    contest = replace(contest, targets=targets)
     if all(isinstance(group, int) for group in contest.groups) and all(pool.kept.dtype == np.bool_ for pool in pools):
         chosen = _choose_weights(pools, contest, scores)
     else:

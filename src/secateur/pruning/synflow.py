@@ -39,7 +39,7 @@ def synflow(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | 
             tensors[name] = buffer.double() if buffer.is_floating_point() else buffer
         scored = {name: tensors[name] for name in mask}
         inputs = placed(_ones(model, batches), device_of(model))
-        with linearised(model, scored):
+        with linearised(model, tensors, scored):
             outputs = torch.func.functional_call(model, tensors, inputs)
         flow = _first_tensor(outputs).sum()
         gradients = torch.autograd.grad(flow, list(scored.values()), allow_unused=True)

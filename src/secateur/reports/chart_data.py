@@ -151,13 +151,20 @@ def layer_points(reported: Reported) -> Rows:
 
 
 def costs(reported: Reported) -> Rows:
-    """What it took to find each arm's tickets, as in the method, and as a multiple of training dense once."""
+    """What one replicate of each arm took, its search for tickets included, and that as a multiple of training dense once.
+
+    The method's costs are totals over an arm's replicates. A total of zero was not counted.
+    """
     dense = reported.results.filter((pl.col("arm") == DENSE) & (pl.col("status") == "done"))
     rows = []
     for arm, spent in reported.method.get("cost", {}).items():
+        if arm == DENSE:
+            continue
         row: dict[str, Any] = {"series": arm}
+        replicates = max(1, reported.results.filter(pl.col("arm") == arm)["replicate"].n_unique())
         for name in ("steps", "multiply_adds", "seconds"):
-            amount = spent.get(name)
+            total = spent.get(name)
+            amount = total / replicates if total else None
             once = _mean(dense[name]) if name in dense.columns else math.nan
             row[name] = amount
             row[f"{name}_of_dense"] = amount / once if amount is not None and once and math.isfinite(once) else None
@@ -180,11 +187,22 @@ def resolution(reported: Reported, most: int = 30) -> Rows:
     ]
 
 
-def columnar(rows: Rows) -> dict[str, list[Any]]:
-    """Rows as columns, NaN as None: several times smaller as JSON."""
+def columnar(rows: Rows) -> dict[str, Any]:
+    """Rows as columns, NaN as None; a column of repeated texts as its distinct `values` and their `codes`: many times smaller as JSON."""
     if not rows:
         return {}
-    return {key: [_plain(row[key]) for row in rows] for key in rows[0]}
+    return {key: compact([_plain(row[key]) for row in rows]) for key in rows[0]}
+
+
+def compact(column: list[Any]) -> Any:
+    """A column as it stands in the page."""
+    if not all(isinstance(value, str) for value in column):
+        return column
+    values = list(dict.fromkeys(column))
+    if 2 * len(values) > len(column):
+        return column
+    place = {value: code for code, value in enumerate(values)}
+    return {"values": values, "codes": [place[value] for value in column]}
 
 
 def _plain(value: Any) -> Any:

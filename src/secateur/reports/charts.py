@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from secateur.analysis import phrasing as say
@@ -11,11 +12,22 @@ from secateur.analysis.verdicts import Rule
 from secateur.reports import look
 
 Spec = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a chart against remaining weights shows: densities marked on its axis (percent) and the range of its values."""
+
+    ticks: tuple[float, ...]
+    low: float
+    high: float
+
+
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 _VISIBLE = {"filter": "indexof(hidden, datum.series) < 0"}
 
 
-def quality(rule: Rule, names: Sequence[str], with_published: bool = True, with_lost: bool = True) -> Spec:
+def quality(rule: Rule, names: Sequence[str], window: Window, with_published: bool = True, with_lost: bool = True) -> Spec:
     """Quality against remaining weights: data sets `quality`, `quality_runs` and, where there are any, `published` and `lost`."""
     tooltip = [
         ("series", "arm"),
@@ -25,8 +37,8 @@ def quality(rule: Rule, names: Sequence[str], with_published: bool = True, with_
         ("n", "replicates"),
     ]
     tooltip += [("difference", "to dense"), ("verdict", "verdict")]
-    layers = _against_kept("quality", names, _metric_axis(rule), tooltip)
-    layers.insert(1, _run_points("quality_runs", names))
+    layers = _against_kept("quality", names, _metric_axis(rule), tooltip, window)
+    layers.insert(1, _run_points("quality_runs", names, window))
     if with_published:
         layers.append(
             {
@@ -41,7 +53,7 @@ def quality(rule: Rule, names: Sequence[str], with_published: bool = True, with_
                     "description": "published",
                 },
                 "encoding": {
-                    "x": _kept(),
+                    "x": _kept(window),
                     "y": {"field": "value", "type": "quantitative"},
                     "color": _colour(names),
                     "tooltip": _tooltip(
@@ -62,7 +74,7 @@ def quality(rule: Rule, names: Sequence[str], with_published: bool = True, with_
                 "transform": [_VISIBLE],
                 "mark": {"type": "text", "text": "\u2020", "fontSize": 16, "baseline": "bottom", "y": "height"},
                 "encoding": {
-                    "x": _kept(),
+                    "x": _kept(window),
                     "color": _colour(names),
                     "tooltip": _tooltip([("series", "diverged"), ("replicate", "replicate")]),
                 },
@@ -71,7 +83,7 @@ def quality(rule: Rule, names: Sequence[str], with_published: bool = True, with_
     return _chart(layers, height=330)
 
 
-def speed(names: Sequence[str]) -> Spec:
+def speed(names: Sequence[str], window: Window) -> Spec:
     """Step of best validation against remaining weights: data sets `speed`, `speed_runs`."""
     tooltip = [
         ("series", "arm"),
@@ -80,9 +92,30 @@ def speed(names: Sequence[str]) -> Spec:
         ("interval", "95 % interval"),
         ("n", "replicates"),
     ]
-    layers = _against_kept("speed", names, {"title": "step of best validation", "format": ","}, tooltip)
-    layers.insert(1, _run_points("speed_runs", names))
+    layers = _against_kept("speed", names, {"title": "step of best validation", "format": ",.0f"}, tooltip, window)
+    layers.insert(1, _run_points("speed_runs", names, window))
     return _chart(layers, height=260)
+
+
+def together(names: Sequence[str], window: Window) -> Spec:
+    """Several studies: difference to dense, in margins, against remaining weights: data set `together`."""
+    tooltip = [
+        ("series", "study and arm"),
+        ("left", "weights left"),
+        ("shown", "to dense"),
+        ("interval", "95 % interval"),
+        ("n", "replicates"),
+    ]
+    marks: list[Spec] = [
+        {
+            "data": {"values": [{"mean": value}]},
+            "mark": {"type": "rule", "color": "var(--ink)", "strokeWidth": 1.2, "strokeDash": dash, "aria": False},
+            "encoding": {"y": {"field": "mean", "type": "quantitative"}},
+        }
+        for value, dash in ((0.0, [1, 0]), (-1.0, [5, 3]))
+    ]
+    arms = _against_kept("together", names, {"title": "difference to dense, in margins"}, [*tooltip, ("verdict", "verdict")], window)[2:]
+    return _chart([*marks, *arms], height=330)
 
 
 def curves(column: str, series: str, lefts: Sequence[str]) -> Spec:
@@ -279,14 +312,14 @@ def _chart(layer: list[Spec], height: int, params: Spec | None = None) -> Spec:
     }
 
 
-def _against_kept(data: str, names: Sequence[str], axis: Spec, tooltip: Sequence[tuple[str, str]]) -> list[Spec]:
-    y = {"field": "mean", "type": "quantitative", "axis": axis, "scale": {"zero": False}}
+def _against_kept(data: str, names: Sequence[str], axis: Spec, tooltip: Sequence[tuple[str, str]], window: Window) -> list[Spec]:
+    y = {"field": "mean", "type": "quantitative", "axis": axis, "scale": {"domain": [window.low, window.high], "nice": False}}
     dense = {"data": {"name": data}, "transform": [{"filter": "datum.series == 'dense' || indexof(datum.series, 'dense,') == 0"}]}
     arms = {"data": {"name": data}, "transform": [{"filter": "datum.level > 0"}, _VISIBLE, _apart(names)]}
     return [
         dense
         | {
-            "mark": {"type": "rect", "color": "var(--ink)", "opacity": 0.08, "aria": False},
+            "mark": {"type": "rect", "color": "var(--ink)", "opacity": 0.08, "aria": False, "clip": True},
             "encoding": {"y": y | {"field": "low"}, "y2": {"field": "high"}},
         },
         dense
@@ -296,28 +329,34 @@ def _against_kept(data: str, names: Sequence[str], axis: Spec, tooltip: Sequence
         },
         arms
         | {
-            "mark": {"type": "rule", "strokeWidth": 1.6, "opacity": 0.75, "aria": False},
-            "encoding": {"x": _kept("place"), "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": _colour(names)},
+            "mark": {"type": "rule", "strokeWidth": 1.6, "opacity": 0.75, "aria": False, "clip": True},
+            "encoding": {"x": _kept(window, "place"), "y": y | {"field": "low"}, "y2": {"field": "high"}, "color": _colour(names)},
         },
         arms
         | {
             "mark": {"type": "line", "strokeWidth": 2, "aria": False},
-            "encoding": {"x": _kept("place"), "y": y, "color": _colour(names), "strokeDash": _dash(names)},
+            "encoding": {"x": _kept(window, "place"), "y": y, "color": _colour(names), "strokeDash": _dash(names)},
         },
         arms
         | {
             "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
-            "encoding": {"x": _kept("place"), "y": y, "color": _colour(names), "shape": _shape(names), "tooltip": _tooltip(tooltip)},
+            "encoding": {
+                "x": _kept(window, "place"),
+                "y": y,
+                "color": _colour(names),
+                "shape": _shape(names),
+                "tooltip": _tooltip(tooltip),
+            },
         },
     ]
 
 
-def _run_points(data: str, names: Sequence[str]) -> Spec:
+def _run_points(data: str, names: Sequence[str], window: Window) -> Spec:
     return {
         "data": {"name": data},
         "transform": [{"filter": "datum.kept < 100"}, _VISIBLE, _apart(names)],
         "mark": {"type": "point", "filled": True, "size": 16, "opacity": 0.35, "aria": False},
-        "encoding": {"x": _kept("place"), "y": {"field": "value", "type": "quantitative"}, "color": _colour(names)},
+        "encoding": {"x": _kept(window, "place"), "y": {"field": "value", "type": "quantitative"}, "color": _colour(names)},
     }
 
 
@@ -333,15 +372,16 @@ def _metric_axis(rule: Rule) -> Spec:
     return {"title": name, "format": "~%"} if say.is_fraction(rule.metric) else {"title": name}
 
 
-def _kept(field: str = "kept") -> Spec:
+def _kept(window: Window, field: str = "kept") -> Spec:
     return {
         "field": field,
         "type": "quantitative",
         "scale": {"type": "log", "reverse": True, "nice": False, "padding": 14},
         "axis": {
             "title": "weights left (%, log scale)",
-            "values": [100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01],
-            "format": "~g",
+            "values": list(window.ticks),
+            "format": ".3~g",
+            "labelOverlap": True,
         },
     }
 

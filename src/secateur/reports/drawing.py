@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from secateur.analysis import phrasing as say
-from secateur.reports import chart_data, charts, look
+from secateur.reports import analyses, chart_data, charts, inside, inside_charts, look
 from secateur.reports.chart_data import Rows
 from secateur.reports.study import Reported
+
+_TICKS = 8
+_ROOM = 0.5
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,15 @@ def draw(reported: Reported) -> Drawn:
         "resolution": chart_data.resolution(reported),
     }
     metrics = {row["metric"] for row in datasets["published"]}
-    specs = {"quality": charts.quality(rule, names, rule.metric in metrics, bool(datasets["lost"]))}
+    marks = [row["value"] for row in datasets["published"] if row["metric"] == rule.metric]
+    most = 1.0 if say.is_fraction(rule.metric) else math.inf
+    shown = window(datasets["quality"], datasets["quality_runs"], marks, most)
+    specs = {"quality": charts.quality(rule, names, shown, rule.metric in metrics, bool(datasets["lost"]))}
     if "best_step" in reported.results.columns:
         datasets["speed"] = chart_data.points(reported, "best_step")
         datasets["speed_runs"] = chart_data.runs(reported, "best_step")
         if datasets["speed"]:
-            specs["speed"] = charts.speed(names)
+            specs["speed"] = charts.speed(names, window(datasets["speed"], datasets["speed_runs"], [], math.inf))
     if datasets["curves"] and names:
         lefts = densities(reported)
         for column in chart_data.curve_columns(reported):
@@ -53,10 +60,52 @@ def draw(reported: Reported) -> Drawn:
         if any(row[f"{measure}_of_dense"] is not None for row in datasets["costs"]):
             arms = [row["series"] for row in datasets["costs"]]
             specs[f"costs:{measure}"] = charts.costs(measure, names or arms, f"{title}, as a multiple of training dense once")
+    datasets |= inside.prediction_rows(reported)
+    datasets |= inside.weight_rows(reported)
+    specs |= _inside(datasets)
+    for analysis in analyses.of_study(reported.study):
+        datasets[analysis.dataset] = analyses.rows(analysis)
+        if datasets[analysis.dataset]:
+            specs[analysis.dataset] = analyses.spec(analysis, datasets[analysis.dataset])
     if datasets["resolution"]:
-        most = max((v.pairs for v in reported.judgement.verdicts), default=0)
-        specs["resolution"] = charts.resolution(rule, most)
+        pairs = max((v.pairs for v in reported.judgement.verdicts), default=0)
+        specs["resolution"] = charts.resolution(rule, pairs)
     return Drawn(names, {name: rows for name, rows in datasets.items() if rows}, specs)
+
+
+def _inside(datasets: Mapping[str, Rows]) -> dict[str, charts.Spec]:
+    """The charts of what networks predict and hold, as far as there is anything to draw."""
+    specs = {}
+    if datasets.get("forgetting"):
+        classes = len({row["class"] for row in datasets["forgetting"]}) - 1
+        picks = list(dict.fromkeys(row["pick"] for row in datasets["confusion"]))
+        specs["forgetting"] = inside_charts.forgetting(datasets["forgetting"][0]["series"], classes)
+        specs["confusion"] = inside_charts.confusion(picks[0], classes)
+        specs["confusion-pruned"] = inside_charts.confusion(picks[-1], classes)
+    if datasets.get("histograms"):
+        first = datasets["histograms"][0]
+        specs["histograms"] = inside_charts.histograms(
+            first["parameter"], list(dict.fromkeys(row["label"] for row in datasets["histograms"]))
+        )
+    for name, make in (("heat", inside_charts.heat), ("radar", inside_charts.radar)):
+        if datasets.get(name):
+            specs[name] = make(datasets[name][0]["pick"])
+    return specs
+
+
+def window(points: Rows, runs: Rows, marks: Sequence[float], most: float) -> charts.Window:
+    """All runs and published numbers are in sight; of the intervals as much as leaves the runs most of the room."""
+    densities = sorted({round(row["kept"], 6) for row in points if row["level"] > 0}, reverse=True)
+    ticks = densities if len(densities) <= _TICKS else [100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01]
+    values = [row["value"] for row in runs] + [row["mean"] for row in points] + list(marks)
+    if not values:
+        return charts.Window(tuple(ticks), 0.0, 1.0)
+    low, high = min(values), max(values)
+    span = (high - low) or abs(high) * 0.1 or 1.0
+    wide_low = min([low - 0.05 * span, *(row["low"] for row in points if row["low"] is not None)])
+    wide_high = max([high + 0.05 * span, *(row["high"] for row in points if row["high"] is not None)])
+    floor = max(0.0, low - _ROOM * span) if low >= 0 else low - _ROOM * span
+    return charts.Window(tuple(ticks), max(wide_low, floor), min(wide_high, high + _ROOM * span, most))
 
 
 def densities(reported: Reported) -> list[str]:
@@ -83,7 +132,7 @@ def figure_spec(spec: charts.Spec, drawn: Drawn, width: int = 520, legend: bool 
     """The spec with its data, a fixed width, the light colours and a legend of arms: ready for a static figure."""
     complete = {
         **spec,
-        "width": width,
+        "width": width if spec["width"] == "container" else spec["width"],
         "autosize": {"type": "pad"},
         "datasets": {name: drawn.datasets.get(name, []) for name in datasets_of(spec)},
         "config": look.vega_config(look.FIGURE_FONT),

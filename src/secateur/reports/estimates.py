@@ -71,7 +71,7 @@ def graph_table(prepared: Prepared, expected: dict[str, Any]) -> Table:
 def _left(prepared: Prepared) -> list[Node]:
     from secateur.studies.execution import survey
 
-    status, _ = survey(prepared.plan.graph, prepared.store, prepared.leaves)
+    status, _ = survey(prepared.plan.graph, prepared.store, prepared.plan.leaves)
     return [node for node in prepared.plan.graph.nodes if status[node.key] == "waiting"]
 
 

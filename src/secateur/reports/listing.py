@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from secateur import registry
@@ -50,11 +49,17 @@ def data_rows(action: str, name: str | None, data_dir: str | None) -> list[dict[
 
     files = Files.default(data_dir)
     if action == "list":
-        return catalogue.listed(files)
+        return [{"name": one.name, "state": one.state, "what": one.summary} for one in catalogue.listed(files)]
     if name is None:
         raise InputError(f"secateur data {action}: say which data set; 'secateur data list' names them")
-    actions: dict[str, Callable[..., list[dict[str, Any]]]] = {"fetch": catalogue.fetch, "verify": catalogue.verify, "path": catalogue.path}
-    return actions[action](files, name)
+    if action == "path":
+        return [{"path": str(path)} for path in catalogue.paths(files, name)]
+    if action == "fetch":
+        return [{"path": str(path)} for path in catalogue.fetched(files, name)]
+    return [
+        {"file": one.file, "path": str(one.path), "sha256": one.sha256, "label": one.label, "problem": one.problem}
+        for one in catalogue.verified(files, name)
+    ]
 
 
 def _status(study: Study) -> dict[str, Any]:

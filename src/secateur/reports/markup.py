@@ -87,6 +87,12 @@ def key(study: int, names: Sequence[str]) -> str:
     return f'<div class="key" role="group" aria-label="Arms shown in charts and tables">{dense}{"".join(buttons)}{scale}</div>'
 
 
+def select(index: int, chart: str, pick: str, label: str, choices: Mapping[str, str]) -> str:
+    """A choice that redraws the chart it names: `pick` is the chart's datum that it sets (series, chart)."""
+    choose = "".join(f'<option value="{text(value)}">{text(shown)}</option>' for value, shown in choices.items())
+    return f'<label>{text(label)} <select data-pick="{pick}" aria-controls="chart-{index}-{chart}">{choose}</select></label>'
+
+
 def options(settings: Any) -> str:
     """A recipe's table in a line: `adam (lr 0.002), batch 128`."""
     if isinstance(settings, Mapping):
@@ -98,6 +104,8 @@ def options(settings: Any) -> str:
         return f"{text(name)} ({inner})" if inner else text(name)
     if isinstance(settings, (list, tuple)):
         return ", ".join(options(value) for value in settings) if settings else "none"
+    if settings is None:
+        return "none"
     if isinstance(settings, bool):
         return "yes" if settings else "no"
     if isinstance(settings, float):

@@ -18,16 +18,15 @@ _SHOWN = 12
 def data_and_method(reported: Reported) -> str:
     """Data, model, training, pruning, arms, statistics, seeds, versions, machine and time, as facts."""
     method = reported.method
-    data = method.get("data", {})
-    notes = data.get("notes", [])
-    listed = "".join(f"<li>{int(note['count']):,} {text(note['what'])}</li>" for note in notes)
+    sources = method.get("all_data") or [method.get("data", {})]
+    listed = "".join(f"<li>{int(note['count']):,} {text(note['what'])}</li>" for data in sources for note in data.get("notes", []))
     what_was_done = {
-        "Data": _data(data),
+        "Data": "<br>".join(_data(data) for data in sources),
         "Model": markup.options(method.get("model", {})),
         "Task": markup.options(method.get("task", {})),
         "Training": markup.options(method.get("train", {})),
         "Pruning": markup.options(method.get("prune", {})),
-        "Arms": "<br>".join(f"<b>{text(arm)}</b> {arm_in_words(settings)}" for arm, settings in method.get("arms", {}).items()),
+        "Arms": "<br>".join(f"<b>{text(arm)}</b>: {arm_in_words(settings)}" for arm, settings in method.get("arms", {}).items()),
         "Deciding": _deciding(reported),
     }
     where = {

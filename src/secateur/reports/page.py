@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any
 
 import secateur
-from secateur.reports import chart_data, comparison, look, method, sections, vega
+from secateur.reports import analyses, chart_data, comparison, inside_sections, look, method, sections, vega
 from secateur.reports.drawing import Drawn, draw
 from secateur.reports.markup import text
 from secateur.reports.study import Reported
@@ -24,7 +24,8 @@ def page(studies: Sequence[Reported], drawn: Sequence[Drawn] | None = None, poll
     drawn = drawn if drawn is not None else [draw(reported) for reported in studies]
     pairs = list(zip(studies, drawn, strict=True))
     articles = "".join(_article(index, reported, charts) for index, (reported, charts) in enumerate(pairs))
-    together = comparison.section(studies) if len(studies) > 1 else ""
+    charted = comparison.drawn(studies) if len(studies) > 1 else None
+    together = comparison.section(studies, charted) if charted else ""
     library, script = vega.bundle(), _asset("report.js")
     policy = (
         f"default-src 'none'; script-src {_hash(library)} {_hash(script)}; style-src 'unsafe-inline'; "
@@ -32,7 +33,11 @@ def page(studies: Sequence[Reported], drawn: Sequence[Drawn] | None = None, poll
     )
     title = studies[0].study.title if len(studies) == 1 else f"{len(studies)} studies compared"
     live = f' data-poll="{poll:g}"' if poll is not None else ""
-    data = _json({"config": look.vega_config(), "studies": [_embedded(reported, charts) for reported, charts in pairs]})
+    embedded = [_embedded(reported, charts) for reported, charts in pairs]
+    if charted:
+        datasets = {name: chart_data.columnar(rows) for name, rows in charted.datasets.items()}
+        embedded.append({"name": "comparison", "charts": charted.specs, "datasets": datasets, "tables": {}, "verdict": {}})
+    data = _json({"config": look.vega_config(), "studies": embedded})
     return (
         "<!doctype html>\n"
         f'<html lang="en"{live}><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
@@ -57,6 +62,9 @@ def _article(index: int, reported: Reported, drawn: Drawn) -> str:
         sections.speed(index, drawn),
         sections.training(index, reported, drawn),
         sections.layers(index, drawn),
+        inside_sections.forgotten(index, drawn),
+        inside_sections.weights(index, drawn),
+        analyses.section(index, [analysis for analysis in analyses.of_study(reported.study) if analysis.dataset in drawn.specs]),
         sections.cost(index, reported, drawn),
         sections.published(reported, drawn),
         method.data_and_method(reported),
@@ -88,11 +96,11 @@ def _embedded(reported: Reported, drawn: Drawn) -> dict[str, Any]:
         "charts": drawn.specs,
         "datasets": datasets,
         "tables": {
-            "results": reported.results.to_dict(as_series=False),
+            "results": {name: chart_data.compact(values) for name, values in reported.results.to_dict(as_series=False).items()},
             "curves": datasets.get("curves", {}),
             "layers": datasets.get("layers", {}),
-            "speed": datasets.get("speed", {}),
-            "resolution": datasets.get("resolution", {}),
+            **{name: datasets.get(name, {}) for name in ("speed", "resolution", "forgetting", "confusion", "histograms")},
+            **{name: columns for name, columns in datasets.items() if name.startswith("analysis-")},
         },
         "verdict": verdict_document(reported),
     }

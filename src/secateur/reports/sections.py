@@ -23,15 +23,16 @@ def first_screen(index: int, reported: Reported, drawn: Drawn) -> str:
     title = (
         f'<span class="answer-{words.answer}">{text(opening)}.</span> <span class="rest">{text(rest)}</span>' if rest else text(words.title)
     )
+    preset = f", preset {text(study.preset)}" if study.preset else ""
     replicates = reported.results["replicate"].n_unique()
     done = reported.results.filter(reported.results["status"] == "done").height
     kicker = (
-        f'<p class="kicker ui"><b>{text(study.title)}</b> &ensp;{text(study.name)}, preset {text(study.preset)}; '
+        f'<p class="kicker ui"><b>{text(study.title)}</b> &ensp;{text(study.name)}{preset}; '
         f"{say.count(replicates, 'replicate')}, {say.count(done, 'finished run')}</p>"
     )
     findings = "".join(f"<li><b>{text(arm)}</b> {text(found)}</li>" for arm, found in words.findings)
     limits = "".join(f"<p>{text(line)}</p>" for line in words.limits[:2])
-    arms = "".join(f"<li><b>{text(arm)}</b> {what}</li>" for arm, what in _arms_in_words(reported).items())
+    arms = "".join(f"<li><b>{text(arm)}</b>: {what}</li>" for arm, what in _arms_in_words(reported).items())
     caption = (
         f"Test {text(say.metric_name(reported.rule.metric))} against the weights left. Points: mean over replicates; bars: 95 % intervals; "
         "small dots: single replicates; dashed line and band: the dense network and its interval"
@@ -166,8 +167,8 @@ def training(index: int, reported: Reported, drawn: Drawn) -> str:
         return ""
     choose = (
         '<div class="pick">'
-        + _select(index, "curves", "series", "Arm", {name: name for name in drawn.names})
-        + _select(index, "curves", "chart", "Measure", {f"curves:{column}": charts.measure_name(column) for column in columns})
+        + markup.select(index, "curves", "series", "Arm", {name: name for name in drawn.names})
+        + markup.select(index, "curves", "chart", "Measure", {f"curves:{column}": charts.measure_name(column) for column in columns})
         + "</div>"
     )
     label = "Chart: training curves of one arm, a line for each density"
@@ -184,7 +185,7 @@ def layers(index: int, drawn: Drawn) -> str:
     """Which layers survive."""
     if "layers" not in drawn.specs:
         return ""
-    choose = '<div class="pick">' + _select(index, "layers", "series", "Arm", {name: name for name in drawn.names}) + "</div>"
+    choose = '<div class="pick">' + markup.select(index, "layers", "series", "Arm", {name: name for name in drawn.names}) + "</div>"
     label = "Chart: density of each parameter at each level of pruning"
     caption = "Percent of each parameter's prunable weights that are kept (mean over replicates), against what is left in all."
     return (
@@ -210,10 +211,10 @@ def cost(index: int, reported: Reported, drawn: Drawn) -> str:
                 [
                     text(row["series"]),
                     say.density(arm.matches_down_to) if arm and arm.matches_down_to is not None else "not shown",
-                    f"{row['steps']:,}" if row["steps"] is not None else "\u2013",
+                    f"{row['steps']:,.0f}" if row["steps"] is not None else "\u2013",
                     say.large(row["multiply_adds"]) if row["multiply_adds"] is not None else "\u2013",
                     say.duration(row["seconds"]) if row["seconds"] is not None else "\u2013",
-                    f"{row['multiply_adds_of_dense']:.3g} \u00d7" if row["multiply_adds_of_dense"] is not None else "\u2013",
+                    _times(row["multiply_adds_of_dense"] if row["multiply_adds_of_dense"] is not None else row["steps_of_dense"]),
                 ],
             )
         )
@@ -226,7 +227,9 @@ def cost(index: int, reported: Reported, drawn: Drawn) -> str:
         ("of one dense training", True),
     ]
     words = {"multiply_adds": "multiply-adds", "steps": "training steps", "seconds": "seconds"}
-    choose = '<div class="pick">' + _select(index, "costs", "chart", "Counted in", {f"costs:{m}": words[m] for m in measures}) + "</div>"
+    choose = (
+        '<div class="pick">' + markup.select(index, "costs", "chart", "Counted in", {f"costs:{m}": words[m] for m in measures}) + "</div>"
+    )
     return (
         "<section><h2>What finding the tickets took</h2><p class=lead>A ticket is not free: it is the end of a search. "
         "Here is the price of each arm beside how far down it got.</p>"
@@ -235,7 +238,7 @@ def cost(index: int, reported: Reported, drawn: Drawn) -> str:
             index,
             f"costs:{measures[0]}",
             "Chart: cost of each arm as a multiple of training dense once",
-            "All runs of an arm together, replicates averaged.",
+            "All runs that one replicate of an arm needs: dense training, every level, every rewind.",
         )
         + markup.table("Cost of finding tickets beside their quality", heads, rows)
         + "</section>"
@@ -304,9 +307,8 @@ def downloads(index: int) -> str:
     return f'<section><h2>The data</h2><p class=lead>All of it is in this file.</p><div class="downloads">{buttons}</div></section>'
 
 
-def _select(index: int, chart: str, pick: str, label: str, choices: Mapping[str, str]) -> str:
-    choose = "".join(f'<option value="{text(value)}">{text(shown)}</option>' for value, shown in choices.items())
-    return f'<label>{text(label)} <select data-pick="{pick}" aria-controls="chart-{index}-{chart}">{choose}</select></label>'
+def _times(ratio: float | None) -> str:
+    return "\u2013" if ratio is None else f"{ratio:.3g} \u00d7"
 
 
 def _series(verdict: Verdict) -> str:
@@ -337,6 +339,8 @@ def _arms_in_words(reported: Reported) -> dict[str, str]:
 
 def arm_in_words(settings: Mapping[str, Any]) -> str:
     """What an arm does, from its own settings: a clause that follows its name."""
+    if settings.get("about"):
+        return f"{text(str(settings['about']).rstrip('.'))}."
     rewind, source = settings.get("rewind"), settings.get("mask_from")
     prune = settings.get("prune") or {}
     parts = []

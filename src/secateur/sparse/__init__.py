@@ -1,18 +1,34 @@
 """Sparse layers: parameters, gradients and cost follow the surviving weights."""
 
+from secateur.sparse.attention import SparseMultiheadAttention
+from secateur.sparse.compression import compress, decompress, mask_of, move_survivors, sparse_weights
+from secateur.sparse.conversion import sparse_counterpart
 from secateur.sparse.convolution import SparseConv1d
 from secateur.sparse.embedding import SparseEmbedding
+from secateur.sparse.execution import Crossovers, choose_execution, shipped_crossovers
 from secateur.sparse.linear import SparseLinear, sparse_linear
 from secateur.sparse.recurrent import SparseGRU, SparseLSTM, SparseRNN
+from secateur.sparse.ticket import Ticket
 from secateur.sparse.weight import SparseWeight
 
 __all__ = [
+    "Crossovers",
     "SparseConv1d",
     "SparseEmbedding",
     "SparseGRU",
     "SparseLSTM",
     "SparseLinear",
+    "SparseMultiheadAttention",
     "SparseRNN",
     "SparseWeight",
+    "Ticket",
+    "choose_execution",
+    "compress",
+    "decompress",
+    "mask_of",
+    "move_survivors",
+    "shipped_crossovers",
+    "sparse_counterpart",
     "sparse_linear",
+    "sparse_weights",
 ]

@@ -98,6 +98,10 @@ class SparseConv1d(nn.Module):
         offsets = torch.rand(out_channels, generator=generator(seed, "bias")) * (2 * bound) - bound if bias else None
         return cls(weight, offsets, stride=stride, padding=padding, dilation=dilation)
 
+    def sparse_weights(self) -> dict[str, SparseWeight]:
+        """The sparse weights by the names that the dense layer gives them."""
+        return {"weight": self.weight}
+
     def to_dense(self) -> nn.Conv1d:
         """The same layer as `nn.Conv1d`, zero where pruned. A fused activation stays behind."""
         dense = nn.Conv1d(
@@ -124,10 +128,10 @@ class SparseConv1d(nn.Module):
             return F.relu(y) if self.activation == "relu" else y
         batched = x if x.dim() == 3 else x.unsqueeze(0)
         window = (self.kernel_size, self.stride, self.padding, self.dilation)
-        y: Tensor = _Convolution.apply(  # type: ignore[no-untyped-call]
+        product: Tensor = _Convolution.apply(  # type: ignore[no-untyped-call]
             batched.contiguous(), self.weight.values, self.bias, self.weight.kernel, window, positions, self.activation == "relu"
         )
-        return y if x.dim() == 3 else y.squeeze(0)
+        return product if x.dim() == 3 else product.squeeze(0)
 
     def extra_repr(self) -> str:
         return (

@@ -49,10 +49,15 @@ class SparseEmbedding(nn.Module):
 
     @classmethod
     def from_dense(cls, embedding: nn.Embedding, kept: Tensor | Pattern) -> SparseEmbedding:
-        """The layer `embedding` with the weights that `kept` (num_embeddings, embedding_dim) keeps; `PruningError` where it renormalises."""
-        if embedding.max_norm is not None or embedding.scale_grad_by_freq:
-            raise PruningError("SparseEmbedding has no max_norm and no scale_grad_by_freq")
+        """The layer `embedding` with the weights that `kept` (num_embeddings, embedding_dim) keeps; `PruningError` if it renormalises."""
+        cls.check(embedding)
         return cls(SparseWeight.from_dense(embedding.weight, kept), embedding.padding_idx)
+
+    @staticmethod
+    def check(embedding: nn.Embedding) -> None:
+        """`PruningError` for an embedding that renormalises rows, or scales or stores gradients in its own way."""
+        if embedding.max_norm is not None or embedding.scale_grad_by_freq or embedding.sparse:
+            raise PruningError("SparseEmbedding has no max_norm, no scale_grad_by_freq and no sparse gradients")
 
     @classmethod
     def random(
@@ -62,6 +67,10 @@ class SparseEmbedding(nn.Module):
         bound = (3.0 / max(density, 1e-12)) ** 0.5
         rows = () if padding_idx is None else (padding_idx % num_embeddings,)
         return cls(SparseWeight.random((num_embeddings, embedding_dim), density, bound, seed, excluded_rows=rows), padding_idx)
+
+    def sparse_weights(self) -> dict[str, SparseWeight]:
+        """The sparse weights by the names that the dense layer gives them."""
+        return {"weight": self.weight}
 
     def to_dense(self) -> nn.Embedding:
         """The same layer as `nn.Embedding`, zero where pruned."""

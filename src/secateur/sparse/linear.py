@@ -23,9 +23,7 @@ class _Product(torch.autograd.Function):
     """y = W x + bias over two axes, by the kernels; the whole layer and the whole backward pass are one call each."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, weight: SparseWeight, kernel: Any, feature_major: bool, relu: bool
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, kernel: Any, feature_major: bool, relu: bool) -> Tensor:
         needs_values = ctx.needs_input_grad[1]
         if feature_major:
             y = x.new_empty(kernel.rows, x.shape[1])
@@ -56,33 +54,43 @@ class _Product(torch.autograd.Function):
         dvalues = torch.empty_like(values) if needs_values else None
         dbias = dy.new_empty(kernel.rows) if needs_bias else None
         kernel.linear_backward(values, saved, dy, y, dx, dvalues, dbias, feature_major, torch.get_num_threads())
-        return dx, dvalues, dbias, None, None, None, None
+        return dx, dvalues, dbias, None, None, None
 
 
 def sparse_linear(
-    x: Tensor, weight: SparseWeight, bias: Tensor | None = None, *, layout: Layout = "batch", activation: Activation = "none"
+    x: Tensor,
+    weight: SparseWeight,
+    bias: Tensor | None = None,
+    *,
+    layout: Layout = "batch",
+    activation: Activation = "none",
+    rows: tuple[int, int] | None = None,
 ) -> Tensor:
     """x (…, inputs) -> (…, outputs), or with `layout="feature"` x (inputs, batch) -> (outputs, batch).
+
+    `rows` = (first, last) takes these outputs alone.
 
     `weight` has shape (outputs, inputs). On the CPU in float32 and float64 cost follows the
     survivors; elsewhere the weight is made dense for the product, which on a GPU is the faster way at the densities of pruned networks.
     """
     inputs = weight.width
+    first, last = rows if rows is not None else (0, weight.rows)
     feature_major = layout == "feature"
     if x.dim() == 0 or (feature_major and x.dim() != 2) or x.shape[0 if feature_major else -1] != inputs:
         wanted = f"({inputs}, batch)" if feature_major else f"(…, {inputs})"
         raise PruningError(f"a sparse product of {inputs} inputs takes {wanted}, not {tuple(x.shape)}")
     if not weight.runs_on_kernels(x):
-        dense = weight.to_dense().view(weight.rows, inputs)
+        dense = weight.to_dense().view(weight.rows, inputs)[first:last]
         y = F.linear(x.t(), dense, bias).t() if feature_major else F.linear(x, dense, bias)
         return F.relu(y) if activation == "relu" else y
+    values, kernel = (weight.values, weight.kernel) if rows is None else weight.slice(first, last)
     flat = x if x.dim() == 2 else x.reshape(-1, inputs)
     if not flat.is_contiguous():
         flat = flat.contiguous()
-    y: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
-        flat, weight.values, bias, weight, weight.kernel, feature_major, activation == "relu"
+    product: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
+        flat, values, bias, kernel, feature_major, activation == "relu"
     )
-    return y if x.dim() == 2 else y.view(*x.shape[:-1], weight.rows)
+    return product if x.dim() == 2 else product.view(*x.shape[:-1], last - first)
 
 
 class SparseLinear(nn.Module):
@@ -113,6 +121,10 @@ class SparseLinear(nn.Module):
         """The layer `linear` with the weights that `kept` (out, in) keeps. Its bias is copied."""
         bias = None if linear.bias is None else linear.bias.detach().clone()
         return cls(SparseWeight.from_dense(linear.weight, kept), bias, layout=layout, activation=activation)
+
+    def sparse_weights(self) -> dict[str, SparseWeight]:
+        """The sparse weights by the names that the dense layer gives them."""
+        return {"weight": self.weight}
 
     @classmethod
     def random(

@@ -44,6 +44,7 @@ class SparseWeight(nn.Module):
         self.register_buffer("columns", columns)
         self._pattern: Pattern | None = pattern
         self._kernel: _kernels.Pattern | None = None
+        self._slices: dict[tuple[int, int], _kernels.Pattern] = {}
 
     @classmethod
     def from_dense(cls, weight: Tensor, kept: Tensor | Pattern) -> SparseWeight:
@@ -51,7 +52,7 @@ class SparseWeight(nn.Module):
         pattern = kept if isinstance(kept, Pattern) else Pattern.from_tensor(kept)
         if pattern.shape != tuple(weight.shape):
             raise PruningError(f"the mask has shape {pattern.shape}, the weight {tuple(weight.shape)}")
-        places = torch.from_numpy(pattern.indices()).to(weight.device)
+        places = torch.tensor(pattern.indices()).to(weight.device)
         return cls(pattern, weight.detach().reshape(-1)[places])
 
     @classmethod
@@ -80,6 +81,15 @@ class SparseWeight(nn.Module):
             columns = self.columns.cpu().numpy().astype(np.int64)
             self._kernel = _kernels.Pattern(self.rows, self.width, self.row_starts.cpu().numpy(), columns)
         return self._kernel
+
+    def slice(self, first: int, last: int) -> tuple[Tensor, _kernels.Pattern]:
+        """The survivors of rows [first, last), a view of `values`, and their pattern as the kernels hold it."""
+        begin, end = int(self.row_starts[first]), int(self.row_starts[last])
+        if (first, last) not in self._slices:
+            starts = self.row_starts[first : last + 1].cpu().numpy() - begin
+            columns = self.columns[begin:end].cpu().numpy().astype(np.int64)
+            self._slices[first, last] = _kernels.Pattern(last - first, self.width, starts, columns)
+        return self.values[begin:end], self._slices[first, last]
 
     @property
     def rows(self) -> int:
@@ -119,7 +129,7 @@ class SparseWeight(nn.Module):
         self.values.data = values.detach().to(device=self.values.device, dtype=self.values.dtype).clone()
         if self.values.grad is not None and self.values.grad.shape != self.values.shape:
             self.values.grad = None
-        self._pattern, self._kernel = pattern, None
+        self._pattern, self._kernel, self._slices = pattern, None, {}
 
     def runs_on_kernels(self, *activations: Tensor) -> bool:
         """Whether the kernels take these activations: float32 or float64 on the CPU, as `values`."""
@@ -134,7 +144,7 @@ class SparseWeight(nn.Module):
         return f"shape={self.shape}, survivors={self.values.numel()}"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_kernel": None}
+        return {**self.__dict__, "_kernel": None, "_slices": {}}
 
     def _flat_places(self) -> NDArray[np.int64]:
         places: NDArray[np.int64] = self.places().cpu().numpy()
@@ -150,7 +160,7 @@ class SparseWeight(nn.Module):
                 self.values.data = torch.empty(values.shape, dtype=self.values.dtype, device=self.values.device)
                 self.values.grad = None
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        self._pattern, self._kernel = None, None
+        self._pattern, self._kernel, self._slices = None, None, {}
 
 
 def _places(pattern: Pattern) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ def evaluate_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mappin
     clock = stopwatch()
     dataset, task, build = workplace.problem(spec)
     model = build(0)
-    restore_model(model, workplace.state(parents["state"]).model)
+    restore_model(model, workplace.state(parents["state"]))
     model.eval()
     with torch.no_grad():
         evaluation = task.evaluate(model, dataset, spec["split"], spec["batch"])

@@ -7,15 +7,16 @@ has a level 0 of its own, under its own name.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from secateur.data.dataset import Dataset
 from secateur.errors import InputError, PruningError, RecipeError, UnknownName
 from secateur.pruning.rewind import Rewind
 from secateur.registry import datasets, learning_rates, models, node_kinds, optimizers, schedules, scopes, scores, tasks, units
 from secateur.seeds import seed_for
+from secateur.sparse import shipped_crossovers
 from secateur.steps import Step
 from secateur.studies.datasets import DatasetSource
 from secateur.studies.graph import Graph, Node, Parent, source_digest
@@ -41,12 +42,30 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """A further question put to one cell, and the node that answers it."""
+
+    analysis: str
+    arm: str
+    level: int
+    replicate: int
+    factors: Mapping[str, Any]
+    node: Node
+
+
+@dataclass(frozen=True)
 class Plan:
-    """A study made concrete: its cells and the graph of all that they need."""
+    """A study made concrete: its cells, what else is measured of them, and the graph of all that they need."""
 
     recipe: Recipe
     cells: tuple[Cell, ...]
+    measures: tuple[Measure, ...]
     graph: Graph
+
+    @property
+    def leaves(self) -> list[Node]:
+        """The nodes that the study's rows are read from."""
+        return [node for cell in self.cells for node in (cell.evaluate, cell.train)] + [measure.node for measure in self.measures]
 
 
 @dataclass(frozen=True)
@@ -85,20 +104,22 @@ class _PruneTable:
     source: str = "end"
 
 
-def make_plan(recipe: Recipe, source: DatasetSource, networks: Networks, threads: int = 1) -> Plan:
+def make_plan(recipe: Recipe, source: DatasetSource, networks: Networks, threads: int = 1, execution: str = "auto") -> Plan:
     """The plan of a recipe. Every component is checked, and every default written out, before anything runs."""
-    cells = tuple(_Planner(recipe, source, networks, threads).cells())
-    return Plan(recipe, cells, Graph.of(node for cell in cells for node in (cell.evaluate, cell.train)))
+    cells = tuple(_Planner(recipe, source, networks, threads, execution).cells())
+    plan = Plan(recipe, cells, tuple(_measures(recipe, cells)), Graph(()))
+    return replace(plan, graph=Graph.of(plan.leaves))
 
 
 class _Planner:
     """Makes the nodes of one recipe; equal nodes come out equal, so nothing has to be remembered."""
 
-    def __init__(self, recipe: Recipe, source: DatasetSource, networks: Networks, threads: int) -> None:
+    def __init__(self, recipe: Recipe, source: DatasetSource, networks: Networks, threads: int, execution: str) -> None:
         self.recipe = recipe
         self.source = source
         self.threads = threads
         self.networks = networks
+        self.execution = execution
         self.where = f"{recipe.name}.toml"
         self.arms: dict[str, Mapping[str, Any]] = dict(recipe.content.get("arms", {}))
 
@@ -177,6 +198,11 @@ class _Condition:
         """Training of the whole network."""
         return self._train(self._initial("init"), (), {})
 
+    def initial(self) -> Node:
+        """The network's initial weights: they need no training."""
+        problem = {key: value for key, value in self._problem().items() if key != "task"}
+        return Node("initialise", {**problem, "seed": self._seed("init")})
+
     def evaluate(self, train: Node) -> Node:
         """The one reading of the test split: of the best state, or of the last."""
         state = "state/end" if self.settings["select"] == "end" else "state/best"
@@ -193,9 +219,18 @@ class _Condition:
             return
         pruning = self._pruning()
         name = pruning.schedule_table["name"]
-        levels = {"iterative": self._iterative, "one-shot": self._one_shot, "gradual": self._within, "dynamic": self._within}
+        levels = {
+            "iterative": self._iterative,
+            "one-shot": self._one_shot,
+            "gradual": self._within,
+            "dynamic": self._within,
+            "early-bird": self._early_bird,
+        }
         if name not in levels:
-            raise PruningError(f"{self.where}: prune.schedule: {name!r} cannot be run in a study yet")
+            raise PruningError(f"{self.where}: prune.schedule: there is no way to run {name!r} in a study")
+        if name == "dynamic" and pruning.schedule.method == "static":
+            yield from self._static(pruning)
+            return
         yield from levels[name](pruning)
 
     def _iterative(self, pruning: Pruning) -> Iterator[tuple[float, Node, Node | None]]:
@@ -206,18 +241,35 @@ class _Condition:
             yield density, train, mask
 
     def _one_shot(self, pruning: Pruning) -> Iterator[tuple[float, Node, Node | None]]:
-        moments = {"init": "state/0", "trained": f"state/{pruning.source}"}
         when = pruning.schedule.when
+        scored = self.initial() if when == "init" else self.dense()
+        moments = {"init": "state/0", "trained": f"state/{pruning.source}"}
         state = moments.get(when) or f"state/{Step.parse(when).iterations(self.steps_per_epoch)}"
         for density in pruning.schedule.densities():
             target = {"density": density, "rounds": pruning.schedule.rounds}
-            mask = self._prune(pruning, target, self.dense(), state, None)
-            yield density, self._retrain(self.dense(), mask), mask
+            mask = self._prune(pruning, target, scored, state, None)
+            yield density, self._retrain(None if when == "init" else self.dense(), mask), mask
 
     def _within(self, pruning: Pruning) -> Iterator[tuple[float, Node, Node | None]]:
         for density in pruning.schedule.densities():
-            table = {**self._pruned_how(pruning), "density": density, "schedule": pruning.schedule_table, "seed": self._seed("prune")}
-            yield density, self._train(self._initial("init"), (), {"pruning": table}), None
+            yield density, self._train_changing(pruning, density), None
+
+    def _early_bird(self, pruning: Pruning) -> Iterator[tuple[float, Node, Node | None]]:
+        for density in pruning.schedule.densities():
+            search = self._train_changing(pruning, density)
+            yield density, self._retrain(search, search), search
+
+    def _train_changing(self, pruning: Pruning, density: float) -> Node:
+        """Training in which the mask changes."""
+        options = {key: value for key, value in pruning.schedule_table.items() if key not in ("final", "density")}
+        table = {
+            **self._pruned_how(pruning),
+            "density": density,
+            "schedule": options,
+            "seed": self._seed("prune"),
+            "batches": pruning.batches,
+        }
+        return self._train(self._initial("init"), (), {"pruning": table})
 
     def _prune(self, pruning: Pruning, target: Mapping[str, Any], scored: Node, state: str, before: Node | None) -> Node:
         parents = [Parent("state", scored, state)]
@@ -228,27 +280,44 @@ class _Condition:
             spec.update(batch=self.settings["batch"], batches=pruning.batches, data_order=self._seed("data-order"))
         return Node("prune", {**spec, "threads": self.planner.threads}, tuple(parents))
 
-    def _retrain(self, trained: Node, mask: Node) -> Node:
-        """Training of what the mask keeps, from where the arm rewinds to. `trained` is what the mask was drawn from."""
+    def _static(self, pruning: Pruning) -> Iterator[tuple[float, Node, Node | None]]:
+        """Static sparse training: a mask drawn over the initial weights, which training never changes."""
+        for density in pruning.schedule.densities():
+            mask = self._prune(pruning, {"density": density, "rounds": 1}, self.initial(), "state/0", None)
+            yield density, self._retrain(None, mask), mask
+
+    def _retrain(self, trained: Node | None, mask: Node) -> Node:
+        """Training of what the mask keeps, from where the arm rewinds to.
+
+        `trained` is what the mask was drawn from; None where that were the initial weights.
+        """
         rewind, ticket = self.rewind, Parent("mask", mask, "mask")
         if rewind.kind == "reinit":
             return self._train(self._initial("reinit"), (ticket,), {})
         form = "resumable" if rewind.optimizer == "kept" else "state"
         if rewind.kind in ("finetune", "lr"):
+            if trained is None:
+                raise RecipeError(f"{self.where}: rewind: {rewind} goes on from trained weights; the mask is drawn over initial ones")
             start = {"start": "weights", "optimizer": rewind.optimizer, "rate": "final" if rewind.kind == "finetune" else "schedule"}
             return self._train(start, (Parent("state", trained, f"{form}/end"), ticket), {})
         step = rewind.position(self.steps_per_epoch)
         assert step is not None
-        if step >= self.total:
+        if step >= self.total and step > 0:
             raise RecipeError(
                 f"{self.where}: rewind: {rewind} is not before the end of training at step {self.total}; for that, write 'finetune'"
             )
         start = {"start": "state", "optimizer": rewind.optimizer, "rate": "schedule"}
-        return self._train(start, (Parent("state", self.dense(), f"{form}/{step}"), ticket), {})
+        source = self.initial() if step == 0 else self.dense()
+        return self._train(start, (Parent("state", source, f"{form}/{step}"), ticket), {})
 
     def _train(self, start: Mapping[str, Any], parents: tuple[Parent, ...], more: Mapping[str, Any]) -> Node:
         seeds = {purpose: self._seed(purpose) for purpose in ("data-order", "dropout")}
         spec = {**self._problem(), "train": self.settings, "seeds": seeds, "threads": self.planner.threads, **start, **more}
+        # Which layers run sparse follows from the mask, the batch and the crossover table: with them the choice is in the key.
+        masked = any(parent.role == "mask" for parent in parents)
+        spec["execution"] = self.planner.execution if masked else "dense"
+        if masked and self.planner.execution == "auto":
+            spec["crossovers"] = shipped_crossovers().digest
         return Node("train", spec, parents)
 
     def _initial(self, purpose: str) -> dict[str, Any]:
@@ -333,6 +402,40 @@ class _Condition:
             return (0.1,)
         entry = schedules.entry(name)
         return tuple(entry.make(**bind(entry, schedule, f"{self.planner.where}: prune.schedule")).densities())
+
+
+@dataclass(frozen=True)
+class _Stability:
+    """The keys of `[analyses.stability]`: which arms (and `dense`), at how many points of the line, on which split."""
+
+    arms: tuple[str, ...]
+    points: int = 11
+    split: Literal["train", "valid", "test"] = "test"
+
+
+def _measures(recipe: Recipe, cells: Iterable[Cell]) -> Iterator[Measure]:
+    """The further questions that the recipe's `analyses` ask."""
+    where = f"{recipe.name}.toml: analyses"
+    for name, table in recipe.content.get("analyses", {}).items():
+        if name != "stability":
+            raise UnknownName("analysis", name, ["stability"], where)
+        options = _Stability(**bind_fields(_Stability, table, f"{where}.{name}"))
+        known = ["dense", *recipe.content.get("arms", {})]
+        for arm in options.arms:
+            if arm not in known:
+                raise UnknownName("arm", arm, known, f"{where}.{name}.arms")
+        for cell in cells:
+            if cell.arm in options.arms:
+                yield Measure(name, cell.arm, cell.level, cell.replicate, cell.factors, _barrier(cell, options))
+
+
+def _barrier(cell: Cell, options: _Stability) -> Node:
+    """The line between a cell's trained network and its twin: the same start and mask, another data order and dropout."""
+    seeds = {purpose: seed_for(cell.replicate, f"{purpose}-twin") for purpose in ("data-order", "dropout")}
+    twin = Node("train", {**cell.train.spec, "seeds": seeds}, cell.train.parents)
+    problem = {key: cell.train.spec[key] for key in ("data", "data_digest", "model", "task", "threads")}
+    spec = {**problem, "points": options.points, "split": options.split, "batch": cell.train.spec["train"]["evaluate_batch"]}
+    return Node("interpolate", spec, (Parent("first", cell.train, "state/end"), Parent("second", twin, "state/end")))
 
 
 def kinds_in(graph: Graph) -> dict[str, int]:

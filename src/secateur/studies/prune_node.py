@@ -24,9 +24,9 @@ def prune_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
     clock = stopwatch()
     dataset, task, build = workplace.problem(spec)
     model = build(0)
-    restore_model(model, workplace.state(parents["state"]).model)
+    restore_model(model, workplace.state(parents["state"]))
     mask = workplace.mask(parents["mask"]) if "mask" in parents else prunable_mask(model, spec["prunable"])
-    batches = _Batches(dataset, spec["batch"], spec["data_order"], spec["batches"]) if "batches" in spec else None
+    batches = TrainingBatches(dataset, spec["batch"], spec["data_order"], spec["batches"]) if "batches" in spec else None
 
     def loss(outputs: Any, targets: Tensor) -> Tensor:
         return task.loss(outputs[0] if isinstance(outputs, tuple) else outputs, targets)
@@ -55,7 +55,7 @@ def _options(table: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in table.items() if name != "source"}
 
 
-class _Batches:
+class TrainingBatches:
     """The first `count` training batches of epoch 0, as often as they are asked for."""
 
     def __init__(self, dataset: Dataset, batch: int, seed: int, count: int) -> None:

@@ -6,6 +6,7 @@ replaced as a whole when the name changes: the options of one optimiser are no o
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -201,7 +202,7 @@ def import_plugins(plugins: Iterable[str], recipe: Path) -> None:
         file = (recipe.parent / plugin).resolve()
         if not file.is_file():
             raise RecipeError(f"{recipe.name}: plugins: there is no file {file}")
-        name = f"secateur_plugin_{file.stem}"
+        name = f"secateur_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
         if name not in sys.modules:
             spec = importlib.util.spec_from_file_location(name, file)
             assert spec is not None

@@ -113,6 +113,19 @@ class Study:
             rows += [{**identity, **layer} for layer in layers]
         return _frame(rows)
 
+    def measures(self, analysis: str) -> pl.DataFrame:
+        """What an analysis of the recipe measured, one row a (arm, level, replicate, factors): its node's numbers, and the density."""
+        density = {(row["arm"], row["level"], row["replicate"], row["node"]): row["density"] for row in self.frame().iter_rows(named=True)}
+        by_place = {(arm, level, replicate): value for (arm, level, replicate, _), value in density.items()}
+        rows = []
+        for measure in self.record.get("measures", []):
+            stored = self._node(measure["node"])
+            if measure["analysis"] == analysis and stored is not None:
+                place = (measure["arm"], measure["level"], measure["replicate"])
+                numbers = {name: value for name, value in stored.facts.items() if isinstance(value, int | float)}
+                rows.append({**_identity(measure), "density": by_place.get(place), **numbers})
+        return _frame(rows)
+
     def method(self) -> dict[str, Any]:
         """How it was done, as plain data: what the method section of a report is written from."""
         prints = {canonical_json(stored.facts["fingerprint"]) for stored in self._stored() if "fingerprint" in stored.facts}
@@ -131,20 +144,40 @@ class Study:
         }
 
     def cost(self) -> dict[str, dict[str, float]]:
-        """What each arm took over all its levels and replicates, the dense training that its masks come from included: optimiser
-        steps, multiply-adds and seconds. A node that several arms share counts for each."""
+        """What each arm took over all its levels and replicates, down to where its masks come from: optimiser steps, multiply-adds and
+        seconds. A node that several arms share counts for each; of one that is only read at an early step, so much counts."""
         costs: dict[str, dict[str, float]] = {}
-        for arm in dict.fromkeys(cell["arm"] for cell in self.record["cells"]):
-            keys = {key for cell in self.record["cells"] if cell["arm"] == arm for key in self._ancestors(cell["train"])}
+        for arm in self.arms:
+            shares: dict[str, float] = {}
+            for cell in self.record["cells"]:
+                if cell["arm"] == arm:
+                    self._add_shares(cell["train"], 1.0, shares)
             total = {"steps": 0.0, "multiply_adds": 0.0, "seconds": 0.0}
-            for key in keys:
+            for key, share in shares.items():
                 stored = self._node(key)
                 if stored is not None:
-                    total["steps"] += stored.facts.get("steps", 0) - stored.facts.get("first_step", 0)
-                    total["multiply_adds"] += stored.facts.get("multiply_adds", 0)
-                    total["seconds"] += sum(self.store.timings(key).values())
+                    total["steps"] += share * (stored.facts.get("steps", 0) - stored.facts.get("first_step", 0))
+                    total["multiply_adds"] += share * stored.facts.get("multiply_adds", 0)
+                    total["seconds"] += share * sum(self.store.timings(key).values())
             costs[arm] = total
         return costs
+
+    def _add_shares(self, key: str, share: float, shares: dict[str, float]) -> None:
+        """Note that `share` of a node's training is needed, and what it needs itself: of a parent read at an early step only so much."""
+        if share <= shares.get(key, -1.0):
+            return
+        shares[key] = share
+        for parent, artefact in self.record["nodes"][key]:
+            self._add_shares(parent, self._share(parent, artefact), shares)
+
+    def _share(self, key: str, artefact: str) -> float:
+        """Which part of a node's training an artefact takes."""
+        step = artefact.rpartition("/")[2]
+        stored = self._node(key)
+        if not step.isdigit() or stored is None or "steps" not in stored.facts:
+            return 1.0
+        first, last = stored.facts["first_step"], stored.facts["steps"]
+        return min(1.0, max(0.0, (int(step) - first) / (last - first))) if last > first else 1.0
 
     def _repr_html_(self) -> str:
         return self.frame()._repr_html_()
@@ -156,7 +189,7 @@ class Study:
             now = waiting.pop()
             if now not in found:
                 found.add(now)
-                waiting += self.record["nodes"][now]
+                waiting += [parent for parent, _ in self.record["nodes"][now]]
         return found
 
     def _cells(self) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
@@ -180,7 +213,7 @@ class Study:
             example_multiply_adds=facts.get("example_multiply_adds"),
             dense_multiply_adds=facts.get("dense_multiply_adds"),
             seconds=sum(self.store.timings(cell["train"]).values()) if trained is not None else None,
-            execution=facts.get("execution"),
+            execution=_executed(facts) if facts else None,
             status=self._status(cell, trained, evaluated),
             node=cell["train"],
         )
@@ -245,8 +278,28 @@ def record_of(plan: Plan, metric: Mapping[str, Any], method: Mapping[str, Any], 
             }
             for cell in plan.cells
         ],
-        "nodes": {node.key: [parent.node.key for parent in node.parents] for node in plan.graph.nodes},
+        "measures": [
+            {
+                "analysis": measure.analysis,
+                "arm": measure.arm,
+                "level": measure.level,
+                "replicate": measure.replicate,
+                "factors": dict(measure.factors),
+                "node": measure.node.key,
+            }
+            for measure in plan.measures
+        ],
+        "nodes": {node.key: [[parent.node.key, parent.artefact] for parent in node.parents] for node in plan.graph.nodes},
     }
+
+
+def _executed(facts: Mapping[str, Any]) -> str:
+    """How a training was executed: `dense`, `sparse`, or how many of the masked parameters were sparse."""
+    layers = list(facts.get("execution", {}).values())
+    sparse = layers.count("sparse")
+    if sparse == 0:
+        return "dense"
+    return "sparse" if sparse == len(layers) else f"sparse {sparse}/{len(layers)}"
 
 
 def _identity(cell: Mapping[str, Any]) -> dict[str, Any]:

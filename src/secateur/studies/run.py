@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from secateur.data.dataset import Dataset
 from secateur.data.files import Files
@@ -37,14 +37,9 @@ class Prepared:
     data_dir: str | None
     threads: int
 
-    @property
-    def leaves(self) -> list[Any]:
-        """The nodes that the study's rows are read from."""
-        return [node for cell in self.plan.cells for node in (cell.evaluate, cell.train)]
-
     def left(self) -> dict[str, int]:
         """How many nodes of each kind are still to be computed."""
-        status, _ = survey(self.plan.graph, self.store, self.leaves)
+        status, _ = survey(self.plan.graph, self.store, self.plan.leaves)
         counts: dict[str, int] = {}
         for node in self.plan.graph.nodes:
             if status[node.key] == "waiting":
@@ -63,14 +58,16 @@ def run(
     executor: str = "local",
     jobs: int | None = None,
     threads: int = 1,
+    execution: Literal["auto", "dense", "sparse"] = "auto",
     listen: Listener = lambda event: None,
 ) -> Study:
     """Run a recipe (its name or file) and return the study. What the store has already is not computed again.
 
-    `settings` are texts `a.b=VALUE`; `jobs` worker processes of `threads` threads each (as many as there are cores, by default).
+    `execution` says how masked layers run: by the table of crossovers, or all one way. `settings` are texts `a.b=VALUE`;
+    `jobs` worker processes of `threads` threads each (as many as there are cores, by default).
     `RunFailed` when a node failed; what was finished is kept, and the same call goes on.
     """
-    prepared = prepare(str(recipe), preset, store, settings, replicates, data_dir, threads)
+    prepared = prepare(str(recipe), preset, store, settings, replicates, data_dir, threads, execution)
     outcome = perform(prepared, executor, jobs, listen)
     if outcome.failed:
         first = next(iter(outcome.errors.values()))
@@ -86,13 +83,14 @@ def prepare(
     replicates: int | None = None,
     data_dir: str | Path | None = None,
     threads: int = 1,
+    execution: Literal["auto", "dense", "sparse"] = "auto",
 ) -> Prepared:
     """Read and check a recipe, load its data, plan its graph."""
     loaded = load_recipe(recipe, preset, settings, replicates)
     import_plugins(loaded.content.get("plugins", ()), Path(loaded.path))
     source = DatasetSource(Files.default(data_dir))
     networks = Networks()
-    plan = make_plan(loaded, source, networks, threads)
+    plan = make_plan(loaded, source, networks, threads, execution)
     place = Store(Path(store))
     record = record_of(plan, _metric(loaded, plan, source), _method(plan, source, threads), datetime.now(UTC).isoformat(timespec="seconds"))
     return Prepared(plan, place, Study(place, record), source, networks, None if data_dir is None else str(data_dir), threads)
@@ -109,7 +107,7 @@ def perform(prepared: Prepared, executor: str = "local", jobs: int | None = None
         "plugins": list(prepared.plan.recipe.content.get("plugins", ())),
     }
     try:
-        return execute(prepared.plan.graph, prepared.store, prepared.leaves, workers, context, listen)
+        return execute(prepared.plan.graph, prepared.store, prepared.plan.leaves, workers, context, listen)
     finally:
         workers.close()
 

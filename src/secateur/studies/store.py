@@ -136,6 +136,14 @@ class Store:
             return None
         return Artefact(file, hashlib.sha256(content).hexdigest(), len(content))
 
+    def unfinished(self, key: str, file: str) -> bytes:
+        """The bytes of an artefact of a node that is being made."""
+        return (self._folder(key) / file).read_bytes()
+
+    def steps_of(self, key: str, form: str) -> list[int]:
+        """The steps of artefact files `form-STEP.safetensors` of a node that is being made, ascending."""
+        return sorted(int(path.stem.removeprefix(f"{form}-")) for path in self._folder(key).glob(f"{form}-*.safetensors"))
+
     def put(self, key: str, facts: Mapping[str, Any], artefacts: Mapping[str, Artefact], timings: Mapping[str, float]) -> None:
         """Make the node exist, unless it does: its manifest is written last. New artefacts of an existing node are added."""
         folder = self._folder(key)

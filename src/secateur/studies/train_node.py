@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from secateur.registry import node_kinds
+from torch import nn
+
+from secateur.accounting import cost
+from secateur.data.dataset import Dataset
+from secateur.errors import PruningError, StoreError
+from secateur.masks import Mask
+from secateur.pruning.schedules import Dynamic, EarlyBird, Gradual
+from secateur.registry import learning_rates, node_kinds, optimizers, schedules, scores
+from secateur.sparse import compress, sparse_weights
 from secateur.steps import Step
 from secateur.studies.nodes import Checkpoints, ParentLink, Result, Workplace, lines, stopwatch
+from secateur.studies.options import read
+from secateur.studies.prune_node import TrainingBatches, layer_facts
+from secateur.studies.store import Artefact
+from secateur.training.changing_masks import ChangingMask, DynamicSparsity, EarlyBirdSearch, GradualPruning, How
 from secateur.training.loop import Actions, Run, Seeds, Settings, make_run, train
 from secateur.training.masking import KeepPruned
 from secateur.training.states import State, restore_model
+
+_COST_EXAMPLES = 32
 
 
 @node_kinds.register("train", version=1)
@@ -23,7 +37,8 @@ def train_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
     clock = stopwatch()
     stored = workplace.store.get(workplace.key)
     keeper = KeepPruned()
-    run = _start(workplace, spec, parents)
+    begun = _start(workplace, spec, parents)
+    run = begun.run
     first_step = run.step
     checkpoints = Checkpoints(workplace.store.work(workplace.key))
     earlier = 0.0
@@ -47,10 +62,14 @@ def train_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
     def tell(run: Run) -> None:
         workplace.report({"event": "progress", "step": run.step, "total": run.total, "history": run.history[-1]})
 
+    masks = _MaskHistory(workplace)
+    changing = _changing_mask(spec, run, keeper, masks) if "pruning" in spec else None
+    masking = run.settings.masking
+    hold = keeper.enforce if masking == "enforced" or run.step == first_step else keeper.hold
     actions: dict[str, Sequence[Callable[[Run], None]]] = {
-        "start": [keeper.enforce, keep_asked],
-        "gradients": [keeper.mask_gradients],
-        "updated": [keeper.mask_weights, keep_asked],
+        "start": [changing.start if changing else hold, keep_asked],
+        "gradients": [*([changing.gradients] if changing else []), *([keeper.mask_gradients] if masking != "start" else [])],
+        "updated": [*([keeper.mask_weights] if masking == "enforced" else []), *([changing.updated] if changing else []), keep_asked],
         "evaluated": [tell],
         "epoch": [save_checkpoint],
     }
@@ -60,44 +79,156 @@ def train_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
     train(run, _typed(actions))
     if stored is None:
         _finish(workplace, run, first_step, result, missing)
+        if begun.execution:
+            result.facts["execution"] = begun.execution
+        costs = begun.costs if changing is None else cost_facts(run.model, run.dataset, masks.last())
+        seen = (run.step - first_step) / run.steps_per_epoch * len(run.dataset.splits["train"])
+        # The backward pass counts as twice the forward one; where the mask changes, as if the last one had held throughout.
+        result.facts.update(costs, multiply_adds=3 * costs["example_multiply_adds"] * seen)
+        if changing is not None:
+            result.artefacts.update(masks.artefacts())
+            result.facts["mask_steps"] = masks.steps
+            result.facts["layers"] = layer_facts(run.model, masks.last())
+            result.facts["emptied"] = masks.last().emptied()
         result.seconds["train"] = earlier + clock()
     return result
 
 
-def _start(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[str, ParentLink]) -> Run:
-    """The run at its starting point."""
+class _MaskHistory:
+    """The masks that a run drew: each is written when it is drawn, so that a killed run finds them again."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        self.workplace = workplace
+        self.steps: list[int] = []
+        self._last: Mask | None = None
+
+    def add(self, step: int, mask: Mask) -> None:
+        """Keep the mask drawn at `step`."""
+        self.workplace.put(f"mask-{step}.safetensors", State(step, {}, mask=mask).to_bytes())
+        self._last = mask
+        if step not in self.steps:
+            self.steps.append(step)
+
+    def take_up(self, until: int) -> list[Mask]:
+        """The masks that an interrupted run drew up to its checkpoint."""
+        self.steps = [step for step in self.workplace.store.steps_of(self.workplace.key, "mask") if step <= until]
+        masks = [self._read(step) for step in self.steps]
+        self._last = masks[-1] if masks else None
+        return masks
+
+    def last(self) -> Mask:
+        """The mask in force at the end."""
+        if self._last is None:
+            raise StoreError("training ended before a mask was drawn")
+        return self._last
+
+    def artefacts(self) -> dict[str, Artefact]:
+        """Every mask under its step, and the last as `mask`."""
+        found = {f"mask/{step}": self.workplace.store.existing(self.workplace.key, f"mask-{step}.safetensors") for step in self.steps}
+        masks = {name: artefact for name, artefact in found.items() if artefact is not None}
+        return {**masks, "mask": masks[f"mask/{self.steps[-1]}"]}
+
+    def _read(self, step: int) -> Mask:
+        content = self.workplace.store.unfinished(self.workplace.key, f"mask-{step}.safetensors")
+        mask = State.from_bytes(content).mask
+        assert mask is not None
+        return mask
+
+
+def _changing_mask(spec: Mapping[str, Any], run: Run, keeper: KeepPruned, masks: _MaskHistory) -> ChangingMask:
+    """What changes the mask while training, as the specification's `pruning` table says."""
+    table = spec["pruning"]
+    entry = schedules.entry(table["schedule"]["name"])
+    schedule = entry.make(**read(entry, _without_name(table["schedule"])))
+    needs_batches = scores.entry(table["score"]["name"]).traits.get("needs_batches")
+    batches = TrainingBatches(run.dataset, run.settings.batch, run.seeds.data_order, table["batches"]) if needs_batches else None
+    how = How(
+        table["density"], tuple(table["prunable"]), _plain(table["score"]), _plain(table["scope"]), _plain(table["unit"]), table["rates"],
+        table["floor"], table["seed"], batches,
+    )  # fmt: skip
+    earlier = masks.take_up(run.step) if run.step else []
+    if isinstance(schedule, Gradual):
+        return GradualPruning(schedule, how, keeper, masks.add)
+    if isinstance(schedule, Dynamic):
+        return DynamicSparsity(schedule, how, keeper, masks.add)
+    if isinstance(schedule, EarlyBird):
+        return EarlyBirdSearch(schedule, how, masks.add, lambda: earlier)
+    raise PruningError(f"schedule {entry.name!r} does not prune while training")
+
+
+def _plain(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A component's table without what only the key needs."""
+    return {name: value for name, value in table.items() if name != "source"}
+
+
+def _without_name(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if name not in ("name", "source")}
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A run at its starting point, and what is said of it for good: which layers run sparse, and what an example costs."""
+
+    run: Run
+    execution: dict[str, str]
+    costs: dict[str, float]
+
+
+def _start(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[str, ParentLink]) -> _Begun:
+    """The run at its starting point, its layers dense or sparse as the specification resolves for its mask."""
     dataset, task, build = workplace.problem(spec)
     table = dict(spec["train"])
     for key in ("length", "evaluate"):
         table[key] = Step.parse(table[key])
     table["optimizer"] = _read_steps(table["optimizer"])
     table["learning_rate"] = _read_steps(table["learning_rate"])
+    settings = Settings(**table)
     seeds = Seeds(spec["seeds"]["data-order"], spec["seeds"]["dropout"])
-    run = make_run(build(spec.get("init_seed", 0)), task, dataset, Settings(**table), seeds)
-    if "state" in parents:
-        state = workplace.state(parents["state"])
-        if spec["start"] == "state":
-            run.start_from(state, optimizer=spec["optimizer"])
-        else:
-            restore_model(run.model, state.model)
-            if spec["optimizer"] == "kept":
-                run.start_from(replace(state, step=0, carried=()), optimizer="kept")
-    if "mask" in parents:
-        run.mask = workplace.mask(parents["mask"])
+    model = build(spec.get("init_seed", 0))
+    mask = workplace.mask(parents["mask"]) if "mask" in parents else None
+    state = workplace.state(parents["state"]) if "state" in parents else None
+    if state is not None:
+        restore_model(model, state)
+    costs = cost_facts(model, dataset, mask)
+    model, execution = with_execution(model, mask, settings, spec["execution"])
+    run = make_run(model, task, dataset, settings, seeds)
+    run.mask = mask
+    if state is not None and spec["start"] == "state":
+        run.start_from(state, optimizer=spec["optimizer"])
+    elif state is not None and spec["optimizer"] == "kept":
+        run.start_from(replace(state, step=0, carried=()), optimizer="kept")
     if spec["rate"] == "final":
         final = run.factor(max(0, run.total - 1))
         run.factor = lambda step: final
-    return run
+    return _Begun(run, execution, costs)
+
+
+def with_execution(model: nn.Module, mask: Mask | None, settings: Settings, wanted: str) -> tuple[nn.Module, dict[str, str]]:
+    """The model with the layers sparse that `wanted` (`dense`, `sparse`, `auto`) makes so under the mask, and which those are."""
+    if mask is None or wanted == "dense" or settings.masking != "enforced":
+        return model, {}
+    made = compress(model, mask, layers="auto" if wanted == "auto" else "all", batch=settings.batch, in_place=True)
+    return made, {name: "sparse" if name in sparse_weights(made) else "dense" for name in mask}
+
+
+def cost_facts(model: nn.Module, dataset: Dataset, mask: Mask | None) -> dict[str, float]:
+    """Multiply-adds of one forward pass of one example (the mean over the first validation batch), dense and with the mask; and bytes of
+    the network, dense and stored."""
+    inputs, targets = next(iter(dataset.splits["valid"].in_order(_COST_EXAMPLES)))
+    found, examples = cost(model, inputs, mask), len(targets)
+    return {
+        "example_multiply_adds": found.multiply_adds / examples,
+        "dense_multiply_adds": found.dense_multiply_adds / examples,
+        "bytes": found.bytes,
+        "dense_bytes": found.dense_bytes,
+    }
 
 
 def _read_steps(table: Mapping[str, Any]) -> dict[str, Any]:
     """An optimiser's or schedule's table as its maker takes it."""
-    from secateur.registry import learning_rates, optimizers
-    from secateur.studies.options import read
-
     registry = optimizers if table["name"] in optimizers else learning_rates
     entry = registry.entry(table["name"])
-    return {"name": table["name"], **read(entry, {key: value for key, value in table.items() if key not in ("name", "source")})}
+    return {"name": table["name"], **read(entry, _without_name(table))}
 
 
 def _finish(workplace: Workplace, run: Run, first_step: int, result: Result, missing: set[str]) -> None:

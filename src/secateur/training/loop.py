@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -17,13 +18,14 @@ from torch import Tensor, nn
 from secateur.data.dataset import Dataset
 from secateur.dropout import foreign_dropout, set_dropout
 from secateur.errors import InputError
+from secateur.linear_maps import LinearMap, linear_maps
 from secateur.masks import Mask
 from secateur.registry import learning_rates, optimizers
 from secateur.steps import Step
 from secateur.tasks.task import Task
 from secateur.training.learning_rates import Factor
 from secateur.training.optimizers import optimizer_state, restore_optimizer
-from secateur.training.states import State, capture_model, restore_model
+from secateur.training.states import State, capture_model, fit, live_tensors, restore_model
 
 Point = Literal["start", "gradients", "updated", "evaluated", "epoch"]
 
@@ -33,7 +35,9 @@ class Settings:
     """How to train: a recipe's `train` table.
 
     `evaluate` says how often the validation split is read, `evaluate_batch` in batches of which size; `patience` ends
-    training after that many evaluations without a better one; `clip` bounds the gradient's norm (survivors only).
+    training after that many evaluations without a better one; `clip` bounds the gradient's norm (survivors only). `masking` says how
+    a mask is held: `enforced` (pruned weights are zero after every step), or, to show what published code did, `gradients` (only
+    gradients are masked: an optimiser's moments and weight decay go on) and `start` (weights are zeroed once and then left alone).
     """
 
     length: Step
@@ -45,6 +49,7 @@ class Settings:
     evaluate_batch: int = 256
     patience: int | None = None
     select: Literal["best-validation", "end"] = "best-validation"
+    masking: Literal["enforced", "gradients", "start"] = "enforced"
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ class Seeds:
 class Run:
     """A run in flight: what the callables at the loop's points may look at and change.
 
-    `until` stops it early, at a step whose state is wanted, without changing the schedule.
+    `until` stops it early, at a step whose state is wanted, without changing the schedule. `gathered` is what a callable gathers
+    over steps, for checkpoints; `skip_update` lets one step pass without the optimiser's.
     """
 
     model: nn.Module
@@ -72,6 +78,8 @@ class Run:
     steps_per_epoch: int
     total: int
     mask: Mask | None = None
+    gathered: dict[str, Tensor] = field(default_factory=dict)
+    skip_update: bool = False
     step: int = 0
     until: int | None = None
     carried: Any = None
@@ -90,16 +98,27 @@ class Run:
         stop = self.total if self.until is None else min(self.total, self.until)
         return self.diverged or self.step >= stop or (patience is not None and self.waited >= patience)
 
+    @cached_property
+    def maps(self) -> list[LinearMap]:
+        """The network's linear maps."""
+        return linear_maps(self.model)
+
+    def loss(self, outputs: Any, targets: Tensor) -> Tensor:
+        """The task's loss of what the network itself returns (its outputs, or a tuple that begins with them)."""
+        return self.task.loss(outputs[0] if isinstance(outputs, tuple) else outputs, targets)
+
     @property
     def names(self) -> dict[Tensor, str]:
-        """The model's parameters and their names."""
-        return {parameter: name for name, parameter in self.model.named_parameters()}
+        """The model's parameters and the names that the dense network gives them."""
+        return {tensor: name for name, (tensor, _) in live_tensors(self.model).items() if isinstance(tensor, nn.Parameter)}
 
     def state(self, *, resumable: bool) -> State:
         """The present state; with the optimiser's and what is carried where the run is to go on from it."""
         optimizer = optimizer_state(self.optimizer, self.names) if resumable else {}
         carried = _flat(self.carried) if resumable else ()
-        return State(self.step, capture_model(self.model), optimizer, carried, self.mask)
+        gathered = {name: tensor.clone() for name, tensor in self.gathered.items()} if resumable else {}
+        mask = self.mask if self.settings.masking == "enforced" else None  # else weights outside of the mask may live
+        return State(self.step, capture_model(self.model), optimizer, carried, mask, gathered=gathered)
 
     def checkpoint(self) -> State:
         """The present state with all that `resume` needs, the best state's step and value and the history among it."""
@@ -112,7 +131,7 @@ class Run:
             "loss_sum": self.loss_sum,
             "loss_count": self.loss_count,
         }
-        return State(state.step, state.model, state.optimizer, state.carried, state.mask, facts)
+        return replace(state, facts=facts)
 
     def resume(self, checkpoint: State, best: State | None) -> None:
         """Go on from a checkpoint and the best state that belongs to it."""
@@ -122,15 +141,21 @@ class Run:
         self.best, self.waited = best, facts["waited"]
         self.best_value = math.nan if facts["best_value"] is None else facts["best_value"]
         self.loss_sum, self.loss_count = facts["loss_sum"], facts["loss_count"]
-        self.mask = checkpoint.mask
+        self.mask = checkpoint.mask if checkpoint.mask is not None else self.mask
+        self.gathered = {name: tensor.clone() for name, tensor in checkpoint.gathered.items()}
 
     def start_from(self, state: State, *, optimizer: Literal["fresh", "kept"]) -> None:
         """Restart at `state`: weights, buffers, schedule and data order; the optimiser fresh or as it was there."""
-        restore_model(self.model, state.model)
+        restore_model(self.model, state)
         self.step = state.step
         self.carried = _nested(state.carried)
         if optimizer == "kept":
-            restore_optimizer(self.optimizer, self.names, dict(state.optimizer))
+            live = live_tensors(self.model)
+            moments = {}
+            for name, tensor in state.optimizer.items():
+                owner = name.rpartition("/")[0]
+                moments[name] = fit(tensor, state.pattern(owner), live[owner][1]) if tensor.ndim else tensor
+            restore_optimizer(self.optimizer, self.names, moments)
 
 
 Actions = Mapping[Point, Sequence[Callable[[Run], None]]]
@@ -186,7 +211,9 @@ def train(run: Run, actions: Actions) -> None:
                 act(run)
             if settings.clip is not None:
                 torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
-            run.optimizer.step()
+            if not run.skip_update:
+                run.optimizer.step()
+            run.skip_update = False
             run.optimizer.zero_grad(set_to_none=True)
             run.step += 1
             run.loss_sum += value

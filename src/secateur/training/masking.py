@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from secateur.errors import PruningError
-from secateur.masks import Mask, parameters_of
+from secateur.masks import Mask
 from secateur.training.loop import Run
+from secateur.training.states import live_tensors
 
 
 class KeepPruned:
@@ -25,20 +26,29 @@ class KeepPruned:
 
     def enforce(self, run: Run) -> None:
         """Take over `run.mask`: zero pruned weights and the optimiser's state there."""
-        if run.mask is None:
-            self._mask, self._parameters, self._kept = None, [], []
-            return
-        covered = parameters_of(run.model, run.mask)
-        pruned_somewhere = [name for name in covered if run.mask.pattern(name).kept < run.mask.pattern(name).size]
-        self._mask = run.mask
-        self._parameters = [covered[name] for name in pruned_somewhere]
-        self._kept = [run.mask[name].to(parameter.dtype) for name, parameter in zip(pruned_somewhere, self._parameters, strict=True)]
+        self.hold(run)
         with torch.no_grad():
             for parameter, kept in zip(self._parameters, self._kept, strict=True):
                 parameter.mul_(kept)
                 for value in run.optimizer.state.get(parameter, {}).values():
                     if isinstance(value, Tensor) and value.shape == parameter.shape:
                         value.mul_(kept)
+
+    def hold(self, run: Run) -> None:
+        """Take over `run.mask` and change nothing yet."""
+        if run.mask is None:
+            self._mask, self._parameters, self._kept = None, [], []
+            return
+        live = live_tensors(run.model)
+        sparse = {name for name, (_, pattern) in live.items() if pattern is not None}  # those have nothing to zero
+        covered = {name: tensor for name, (tensor, _) in live.items() if name in run.mask and name not in sparse}
+        missing = set(run.mask) - set(covered) - sparse
+        if missing:
+            raise PruningError(f"the model has no parameter {', '.join(sorted(missing))}, which the mask covers")
+        pruned_somewhere = [name for name in covered if run.mask.pattern(name).kept < run.mask.pattern(name).size]
+        self._mask = run.mask
+        self._parameters = [covered[name] for name in pruned_somewhere]
+        self._kept = [run.mask[name].to(parameter.dtype) for name, parameter in zip(pruned_somewhere, self._parameters, strict=True)]
 
     @torch.no_grad()
     def mask_gradients(self, run: Run) -> None:

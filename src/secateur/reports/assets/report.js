@@ -6,6 +6,13 @@
   const errors = [];
   const status = document.getElementById("status");
 
+  // a column of repeated texts stands as its distinct values and their codes
+  const unpacked = (columns) => Object.fromEntries(Object.entries(columns).map(([name, column]) =>
+    [name, Array.isArray(column) ? column : column.codes.map((code) => column.values[code])]));
+  for (const study of page.studies) {
+    for (const group of [study.datasets, study.tables]) for (const name of Object.keys(group)) group[name] = unpacked(group[name]);
+  }
+
   const rowsOf = (columns) => {
     const names = Object.keys(columns);
     if (!names.length) return [];
@@ -54,6 +61,7 @@
         logLevel: 1, // a chart without rows yet is no mistake
         tooltip: { theme: "custom", disableDefaultStyle: true },
       });
+      result.hides = (spec.params || []).some((param) => param.name === "hidden");
       mine.views.set(figure, result);
       figure.dataset.drawn = "true";
     } catch (error) {
@@ -65,12 +73,13 @@
   function toggle(index, series) {
     const mine = state[index];
     if (!mine.hidden.delete(series)) mine.hidden.add(series);
-    const article = document.querySelectorAll("article")[index];
+    const article = document.querySelector(`article[data-study="${index}"]`);
     article.querySelectorAll(`.key button[data-series]`).forEach((button) => {
       button.setAttribute("aria-pressed", String(!mine.hidden.has(button.dataset.series)));
     });
     article.querySelectorAll("tr[data-series]").forEach((row) => { row.hidden = mine.hidden.has(row.dataset.series); });
     for (const result of mine.views.values()) {
+      if (!result.hides) continue;
       try { result.view.signal("hidden", [...mine.hidden]).run(); } catch (error) { errors.push(error.message); }
     }
     status.textContent = `${series} ${mine.hidden.has(series) ? "hidden" : "shown"}`;

@@ -1,0 +1,42 @@
+// An order of work as the kernels read it: plain memory, no standard templates (see simd.h).
+#pragma once
+
+#include <cstdint>
+
+namespace secateur {
+
+// One line of a block: a row (product) or a column (gradients) with its survivors.
+struct Segment {
+    std::uint32_t line;   // row or column, absolute
+    std::uint32_t start;  // its first survivor: an index into the pattern's columns and values, or into the plan's entries
+};
+
+// Consecutive segments of equal length: the loop over survivors then ends where the processor expects.
+struct Group {
+    std::uint32_t segments;
+    std::uint32_t length;
+};
+
+// The part of a block that lies in one panel.
+struct Piece {
+    std::uint32_t first_segment, first_group, groups;
+    std::uint32_t base;  // subtract from an operand's line to get the 16-bit index: a multiple of 65536, or the block's first line
+};
+
+// Panel p holds lines [panel_lines[p], panel_lines[p + 1]). Pieces stand by panel, then by block; the first block of a panel has a
+// segment for every line of it.
+struct PlanView {
+    int panels;
+    std::int64_t blocks;
+    const std::uint32_t* panel_lines;
+    const Piece* pieces;
+    const Segment* segments;
+    const Group* groups;
+    // Gradients only, in order of execution: the row within the block, and the survivor's place among the values.
+    const std::uint16_t* rows;
+    const std::uint32_t* places;
+
+    const Piece& piece(int panel, std::int64_t block) const { return pieces[panel * blocks + block]; }
+};
+
+}  // namespace secateur

@@ -1,0 +1,244 @@
+"""`bench`: how long sparse and dense take, side by side in one process: equal threads, warm-up, medians and spread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from statistics import median
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from secateur import _kernels
+from secateur.errors import InputError
+from secateur.masks import Mask, apply, random_pattern
+from secateur.sparse.compression import compress
+from secateur.sparse.convolution import SparseConv1d
+from secateur.sparse.execution import Crossover, Crossovers
+from secateur.sparse.linear import SparseLinear
+
+What = Literal["kernels", "layers", "training", "inference"]
+DENSITIES = (0.2, 0.1, 0.05, 0.01)
+SIZES = ((1024, 1024, 64), (1024, 1024, 512), (2048, 2048, 128))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One way to compute one thing: median seconds, the quartiles beside it, and how many times faster than the best dense way."""
+
+    what: str
+    case: str
+    density: float
+    way: str
+    seconds: float
+    low: float
+    high: float
+    speedup: float
+
+    def row(self) -> dict[str, Any]:
+        """The timing as a row of a table."""
+        return asdict(self)
+
+
+def timed(ways: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 5) -> dict[str, tuple[float, float, float]]:
+    """Median and quartiles of the seconds that each way takes; the ways take turns, so that what disturbs one disturbs all."""
+    for way in ways.values():
+        for _ in range(warm_up):
+            way()
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            way()  # the caches are this way's own when its clock runs
+            start = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - start)
+    ordered = {name: sorted(values) for name, values in seconds.items()}
+    return {name: (median(values), values[len(values) // 4], values[(3 * len(values)) // 4]) for name, values in ordered.items()}
+
+
+def bench(what: What, *, densities: Sequence[float] = DENSITIES, rounds: int = 40, threads: int | None = None) -> Iterator[Timing]:
+    """The timings of one kind, case by case. Denormal numbers are flushed to zero, for all ways alike.
+
+    `kernels`: the product alone; `layers`: forward and backward pass of a layer; `training`: a step of a small network with Adam;
+    `inference`: three layers with ReLU. `InputError` for another kind.
+    """
+    cases = {"kernels": _kernel_cases, "layers": _layer_cases, "training": _training_cases, "inference": _inference_cases}
+    if what not in cases:
+        raise InputError(f"bench measures {', '.join(cases)}, not {what!r}")
+    torch.set_flush_denormal(True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        for density in densities:
+            for case, ways in cases[what](density):
+                found = timed(ways, rounds)
+                best = min(seconds for name, (seconds, _, _) in found.items() if name.startswith("dense"))
+                for name, (seconds, low, high) in found.items():
+                    yield Timing(what, case, density, name, seconds, low, high, best / seconds)
+    finally:
+        torch.set_num_threads(before)
+
+
+def environment() -> dict[str, Any]:
+    """What timings depend on, to be kept beside them."""
+    return {"instruction_set": _kernels.instruction_set(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+
+
+def measure_crossovers(batches: Sequence[int] = (1, 16, 64, 256), sizes: Sequence[int] = (128, 512, 2048), rounds: int = 15) -> Crossovers:
+    """A crossover table measured here: the density at which a linear layer's forward and backward pass cost the same dense and sparse.
+
+    Found on a grid of densities, between two of which the logarithms of time and density are joined by a line.
+    """
+    entries = []
+    for size in sizes:
+        for batch in batches:
+            ratios = []
+            for density in (0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05):
+                ways = _linear_ways(size, size, batch, density, feature=False)
+                found = timed(ways, rounds, warm_up=2)
+                ratios.append((density, found["dense"][0] / found["sparse"][0]))
+            entries.append(Crossover("linear", size, size, batch, _crossing(ratios)))
+    described = environment()
+    return Crossovers(tuple(entries), ", ".join(f"{key} {value}" for key, value in described.items()))
+
+
+def _crossing(ratios: Sequence[tuple[float, float]]) -> float:
+    """The density at which the speed-up crosses one; `ratios` holds (density, speed-up), densest first."""
+    previous: tuple[float, float] | None = None
+    for density, ratio in ratios:
+        if ratio > 1.0:
+            if previous is None:
+                return density
+            part = (1.0 - previous[1]) / (ratio - previous[1])
+            return round(previous[0] + part * (density - previous[0]), 4)
+        previous = (density, ratio)
+    return 0.0
+
+
+def _drawn(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def _masked_linear(inputs: int, outputs: int, density: float) -> tuple[nn.Linear, Tensor]:
+    dense = nn.Linear(inputs, outputs)
+    kept = random_pattern((outputs, inputs), int(density * inputs * outputs + 0.5), 0, "bench").tensor()
+    with torch.no_grad():
+        dense.weight.copy_(_drawn(outputs, inputs) / inputs**0.5 * kept)
+    return dense, kept
+
+
+def _backward(layer: nn.Module, x: Tensor, dy: Tensor) -> Callable[[], None]:
+    """Forward and backward pass, with fresh gradients each time."""
+    x = x.clone().requires_grad_()
+    parameters = list(layer.parameters())
+
+    def run() -> None:
+        x.grad = None
+        for parameter in parameters:
+            parameter.grad = None
+        torch.autograd.backward(layer(x), dy)
+
+    return run
+
+
+def _linear_ways(inputs: int, outputs: int, batch: int, density: float, feature: bool = True) -> dict[str, Callable[[], object]]:
+    dense, kept = _masked_linear(inputs, outputs, density)
+    x, dy = _drawn(batch, inputs), _drawn(batch, outputs)
+    ways: dict[str, Callable[[], object]] = {
+        "dense": _backward(dense, x, dy),
+        "sparse": _backward(SparseLinear.from_dense(dense, kept), x, dy),
+    }
+    if feature:
+        ways["sparse, feature-major"] = _backward(
+            SparseLinear.from_dense(dense, kept, layout="feature"), x.t().contiguous(), dy.t().contiguous()
+        )
+    return ways
+
+
+Cases = Iterator[tuple[str, dict[str, Callable[[], object]]]]
+
+
+def _kernel_cases(density: float) -> Cases:
+    for outputs, inputs, batch in SIZES:
+        dense, kept = _masked_linear(inputs, outputs, density)
+        sparse, feature = SparseLinear.from_dense(dense, kept), SparseLinear.from_dense(dense, kept, layout="feature")
+        csr = dense.weight.detach().to_sparse_csr()
+        x = _drawn(batch, inputs)
+        xt = x.t().contiguous()
+        with torch.inference_mode():
+            yield (
+                f"{outputs} x {inputs}, batch {batch}",
+                {
+                    "dense": partial(dense, x),
+                    "dense, feature-major": partial(torch.matmul, dense.weight, xt),
+                    "torch CSR": partial(torch.matmul, csr, xt),
+                    "sparse": partial(sparse, x),
+                    "sparse, feature-major": partial(feature, xt),
+                },
+            )
+
+
+def _layer_cases(density: float) -> Cases:
+    for outputs, inputs, batch in SIZES:
+        yield f"linear {outputs} x {inputs}, batch {batch}", _linear_ways(inputs, outputs, batch, density)
+    conv = nn.Conv1d(100, 100, 4)
+    kept = random_pattern((100, 100, 4), int(density * 40_000 + 0.5), 0, "bench").tensor()
+    with torch.no_grad():
+        conv.weight.mul_(kept)
+    x, dy = _drawn(64, 100, 50), _drawn(64, 100, 47)
+    ways = {"dense": _backward(conv, x, dy), "sparse": _backward(SparseConv1d.from_dense(conv, kept), x, dy)}
+    yield "conv 100 x 100 x 4, batch 64, 50 positions", dict(ways)
+
+
+def _network(width: int) -> nn.Sequential:
+    return nn.Sequential(*(layer for _ in range(3) for layer in (nn.Linear(width, width), nn.ReLU())))
+
+
+def _pruned(width: int, density: float) -> tuple[nn.Sequential, nn.Module]:
+    """(a network with its pruned weights at zero, the same with sparse layers)."""
+    torch_state = torch.random.get_rng_state()
+    torch.manual_seed(0)
+    network = _network(width)
+    torch.random.set_rng_state(torch_state)
+    kept = int(density * width * width + 0.5)
+    mask = Mask({f"{i}.weight": random_pattern((width, width), kept, i, "bench") for i in (0, 2, 4)})
+    apply(mask, network)
+    return network, compress(network, mask)
+
+
+def _training_cases(density: float) -> Cases:
+    network, sparse = _pruned(1024, density)
+    x, targets = _drawn(64, 1024), torch.randint(0, 1024, (64,), generator=torch.Generator().manual_seed(0))
+    ways: dict[str, Callable[[], object]] = {}
+    for name, model in (("dense", network), ("sparse", sparse)):
+        adam = torch.optim.Adam(model.parameters(), lr=1e-4)
+
+        def step(model: nn.Module = model, adam: torch.optim.Adam = adam) -> None:
+            adam.zero_grad()
+            torch.autograd.backward(nn.functional.cross_entropy(model(x), targets))
+            adam.step()
+
+        ways[name] = step
+    yield "3 x (1024 x 1024, ReLU), batch 64, Adam", ways
+
+
+def _inference_cases(density: float) -> Cases:
+    for batch in (64, 1):
+        network, sparse = _pruned(1024, density)
+        fused = nn.Sequential(*(layer for layer in sparse.children() if isinstance(layer, SparseLinear)))
+        for layer in fused:
+            assert isinstance(layer, SparseLinear)
+            layer.activation = "relu"
+        x = _drawn(batch, 1024)
+        with torch.inference_mode():
+            yield (
+                f"3 x (1024 x 1024, ReLU), batch {batch}",
+                {
+                    "dense": partial(network, x),
+                    "sparse": partial(sparse, x),
+                    "sparse, ReLU fused": partial(fused, x),
+                },
+            )

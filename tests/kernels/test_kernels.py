@@ -1,0 +1,170 @@
+"""The kernels' boundary, their instruction sets and their threads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from secateur import _kernels
+
+EXACT = """
+import torch
+from secateur import _kernels
+from secateur.sparse import SparseConv1d, SparseLinear
+torch.manual_seed(0)
+for batch in (1, 3, 20, 64, 130):
+    for dtype in (torch.float32, torch.float64):
+        for density in (0.02, 0.5):
+            layer = torch.nn.Linear(150, 90, dtype=dtype)
+            kept = torch.rand(90, 150) < density
+            with torch.no_grad():
+                layer.weight.mul_(kept)
+            sparse = SparseLinear.from_dense(layer, kept)
+            x = torch.randn(batch, 150, dtype=dtype, requires_grad=True)
+            y, z = layer(x), sparse(x)
+            torch.testing.assert_close(z, y)
+            dy = torch.randn_like(y)
+            (dx,) = torch.autograd.grad(y, x, dy, retain_graph=True)
+            (ex, ev) = torch.autograd.grad(z, (x, sparse.weight.values), dy)
+            torch.testing.assert_close(ex, dx)
+            (dw,) = torch.autograd.grad(y, layer.weight, dy)
+            torch.testing.assert_close(ev, dw[kept], atol=1e-4, rtol=1e-4)
+conv = SparseConv1d.random(5, 6, 3, density=0.5, seed=0, padding=1)
+x = torch.randn(4, 5, 30)
+torch.testing.assert_close(conv(x), conv.to_dense()(x))
+print(_kernels.instruction_set(), _kernels.thread_source())
+"""
+
+
+def in_a_process(**environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", EXACT], env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("isa", _kernels.instruction_sets())
+def test_every_instruction_set_agrees_with_torch(isa: str) -> None:
+    done = in_a_process(SECATEUR_ISA=isa)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == isa
+
+
+def test_the_pool_of_our_own_does_without_openmp() -> None:
+    done = in_a_process(SECATEUR_THREADS="pool")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[1] == "pool"
+
+
+def test_an_unknown_instruction_set_is_named() -> None:
+    done = in_a_process(SECATEUR_ISA="sse9")
+    assert done.returncode != 0
+    assert "SECATEUR_ISA=sse9" in done.stderr
+    assert "baseline" in done.stderr
+
+
+def pattern(rows: int = 3, columns: int = 4) -> _kernels.Pattern:
+    """Every other weight."""
+    kept = np.arange(0, rows * columns, 2)
+    return _kernels.Pattern(rows, columns, np.searchsorted(kept, np.arange(rows + 1) * columns), kept % columns)
+
+
+def test_a_wrong_pattern_raises() -> None:
+    for starts, columns, message in (
+        ([0, 1], [0], "rows"),
+        ([0, 2, 1, 2], [0, 1], "ascend"),
+        ([0, 1, 2, 9], [0, 1], "survivors"),
+        ([0, 1, 1, 1], [0, 1], "survivors"),
+        ([0, 2, 2, 2], [1, 1], "ascend"),
+        ([0, 2, 2, 2], [0, 4], r"\[0, 4\)"),
+        ([0, 2, 2, 2], [-1, 1], r"\[0, 4\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            _kernels.Pattern(3, 4, np.array(starts), np.array(columns))
+
+
+GOOD: dict[str, Any] = {
+    "values": torch.zeros(6), "bias": torch.zeros(3), "x": torch.zeros(5, 4), "y": torch.zeros(5, 3), "packed": None,
+    "feature_major": False, "relu": False, "threads": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "error"),
+    [
+        ("values", torch.zeros(5), ValueError),
+        ("values", torch.zeros(6, dtype=torch.float16), TypeError),
+        ("values", torch.zeros(6, dtype=torch.float64), TypeError),
+        ("values", [0.0] * 6, TypeError),
+        ("values", torch.zeros(6, device="meta"), ValueError),
+        ("values", torch.zeros(6).to_sparse(), ValueError),
+        ("bias", torch.zeros(4), ValueError),
+        ("x", torch.zeros(5, 3), ValueError),
+        ("x", torch.zeros(20), ValueError),
+        ("x", torch.zeros(4, 5).t(), ValueError),
+        ("x", torch.zeros(5, 4, dtype=torch.int32), TypeError),
+        ("y", torch.zeros(4, 3), ValueError),
+        ("y", None, TypeError),
+        ("packed", torch.zeros(1), ValueError),
+        ("threads", 0, ValueError),
+    ],
+)
+def test_a_wrong_tensor_raises(name: str, wrong: Any, error: type[Exception]) -> None:
+    pattern().linear_forward(**GOOD)
+    with pytest.raises(error):
+        pattern().linear_forward(**{**GOOD, name: wrong})
+
+
+def test_wrong_gradients_raise() -> None:
+    good: dict[str, Any] = {
+        "values": torch.zeros(6), "packed": torch.zeros(pattern().packed_size(5)), "dy": torch.zeros(5, 3), "y": None,
+        "dx": torch.zeros(5, 4),
+        "dvalues": torch.zeros(6), "dbias": torch.zeros(3), "feature_major": False, "threads": 2,
+    }  # fmt: skip
+    pattern().linear_backward(**good)
+    for name, wrong in (
+        ("packed", None),
+        ("packed", torch.zeros(3)),
+        ("dx", torch.zeros(4, 5)),
+        ("dvalues", torch.zeros(7)),
+        ("y", torch.zeros(5, 4)),
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            pattern().linear_backward(**{**good, name: wrong})
+
+
+def test_convolution_and_embedding_check_too() -> None:
+    with pytest.raises(ValueError, match="taps"):
+        pattern().conv_packed_size(torch.zeros(2, 1, 9), 3, 1, 0, 1)
+    with pytest.raises(ValueError, match="shape"):
+        pattern().conv_forward(torch.zeros(6), None, torch.zeros(2, 3, 9), torch.zeros(2, 3, 8), None, 2, 1, 0, 1, False, 1)
+    for ids, error in (
+        (torch.tensor([3]), IndexError),
+        (torch.tensor([0], dtype=torch.int32), TypeError),
+        (torch.tensor([[0]]), ValueError),
+    ):
+        with pytest.raises(error):
+            pattern().embedding_forward(torch.zeros(6), ids, torch.zeros(1, 4), 1)
+
+
+def test_results_do_not_depend_on_the_number_of_threads() -> None:
+    drawn = torch.Generator().manual_seed(0)
+    kept = torch.rand(300, 400, generator=drawn) < 0.2
+    starts = np.concatenate([[0], np.cumsum(kept.sum(1).numpy())])
+    structure = _kernels.Pattern(300, 400, starts, kept.nonzero()[:, 1].numpy())
+    values, x, dy = (torch.randn(shape, generator=drawn) for shape in ((int(starts[-1]),), (130, 400), (130, 300)))
+
+    def results(threads: int) -> list[Tensor]:
+        y, packed = torch.empty(130, 300), torch.empty(structure.packed_size(130))
+        structure.linear_forward(values, None, x, y, packed, False, False, threads)
+        dx, dvalues, dbias = torch.empty(130, 400), torch.empty_like(values), torch.empty(300)
+        structure.linear_backward(values, packed, dy, None, dx, dvalues, dbias, False, threads)
+        return [y, dx, dvalues, dbias]
+
+    for threads in (2, 3, 7):
+        for one, several in zip(results(1), results(threads), strict=True):
+            assert torch.equal(one, several)
