@@ -8,157 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence
 
 from secateur import _kernels
 from secateur.dropout import Dropout
 from secateur.errors import PruningError, UnknownName
+from secateur.linear_maps import Block, LinearMap, describe, recurrent_steps
 from secateur.masks import Pattern
 from secateur.seeds import generator
+from secateur.sparse.conversion import sparse_counterpart
+from secateur.sparse.through_time import Arrangement, RecurrentLayer, Sequence, into_tiles, out_of_tiles, steps_of
 from secateur.sparse.weight import SparseWeight
 
 Layout = Literal["batch", "feature"]
-Arrangement = Literal["steps", "batch", "feature", "packed"]
 State: TypeAlias = Tensor | tuple[Tensor, Tensor]
-
-
-@lru_cache(maxsize=256)
-def _steps(counts: tuple[int, ...], twofold: bool) -> _kernels.Steps:
-    return _kernels.Steps(list(counts), twofold)
-
-
-class _IntoTiles(torch.autograd.Function):
-    """An activation in one of torch's layouts -> (features, columns) in tiles."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, steps: Any, arrangement: Arrangement) -> Tensor:
-        ctx.steps, ctx.arrangement, ctx.shape = steps, arrangement, x.shape
-        tiled = x.new_empty(x.shape[0 if arrangement == "feature" else -1], steps.columns)
-        steps.into_tiles(arrangement, x.contiguous(), tiled, torch.get_num_threads())
-        return tiled
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_tiled: Tensor) -> tuple[Tensor | None, ...]:
-        dx = d_tiled.new_empty(ctx.shape)
-        ctx.steps.out_of_tiles(ctx.arrangement, d_tiled.contiguous(), dx, torch.get_num_threads())
-        return dx, None, None
-
-
-class _OutOfTiles(torch.autograd.Function):
-    """(features, columns) in tiles -> one of torch's layouts, of `shape`."""
-
-    @staticmethod
-    def forward(ctx: Any, tiled: Tensor, steps: Any, arrangement: Arrangement, shape: tuple[int, ...]) -> Tensor:
-        ctx.steps, ctx.arrangement, ctx.shape = steps, arrangement, tiled.shape
-        y = tiled.new_empty(shape)
-        steps.out_of_tiles(arrangement, tiled, y, torch.get_num_threads())
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        d_tiled = dy.new_empty(ctx.shape)
-        ctx.steps.into_tiles(ctx.arrangement, dy.contiguous(), d_tiled, torch.get_num_threads())
-        return d_tiled, None, None, None
-
-
-def _into_tiles(x: Tensor, steps: _kernels.Steps, arrangement: Arrangement) -> Tensor:
-    tiled: Tensor = _IntoTiles.apply(x, steps, arrangement)  # type: ignore[no-untyped-call]
-    return tiled
-
-
-def _out_of_tiles(tiled: Tensor, steps: _kernels.Steps, arrangement: Arrangement, shape: tuple[int, ...]) -> Tensor:
-    y: Tensor = _OutOfTiles.apply(tiled, steps, arrangement, shape)  # type: ignore[no-untyped-call]
-    return y
-
-
-class _Layer(torch.autograd.Function):
-    """One layer, both directions where it has two: tiled x -> (tiled y, last hidden state, last cell state or None).
-
-    `parameters`: for each direction the values of the input's and the recurrent matrix and their biases (or None).
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, h_first: Tensor | None, c_first: Tensor | None, steps: Any, kernels: Any, hidden: int, batch: int, lstm: bool,
-        *parameters: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
-        ctx.set_materialize_grads(False)
-        saves = any(ctx.needs_input_grad)
-        directions = len(kernels)
-        y = x.new_empty(directions * hidden, steps.columns)
-        h_last = x.new_empty(directions, batch, hidden)
-        c_last = x.new_empty(directions, batch, hidden) if lstm else None
-        saved: list[Tensor | None] = []
-        for direction, kernel in enumerate(kernels):
-            gates = x.new_empty(kernel.saved_rows, steps.columns) if saves else None
-            before_h = x.new_empty(hidden, steps.columns) if saves else None
-            before_c = x.new_empty(hidden, steps.columns) if saves and lstm else None
-            values_input, values_recurrent, bias_input, bias_recurrent = parameters[4 * direction : 4 * direction + 4]
-            kernel.forward(
-                steps, direction == 1, values_input, values_recurrent, bias_input, bias_recurrent, x, _part(h_first, direction),
-                _part(c_first, direction), gates, before_h, before_c, y, direction * hidden, h_last[direction], _part(c_last, direction),
-                torch.get_num_threads(),
-            )  # fmt: skip
-            saved += [values_input, values_recurrent, gates, before_h, before_c]
-        if saves:
-            ctx.save_for_backward(x, *saved)
-            ctx.steps, ctx.kernels, ctx.state_shape, ctx.lstm = steps, kernels, h_last.shape, lstm
-        return y, h_last, c_last
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor | None, dh_last: Tensor | None, dc_last: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, *saved = ctx.saved_tensors
-        directions, _, hidden = ctx.state_shape
-        dy = None if dy is None else dy.contiguous()
-        dh_last = None if dh_last is None else dh_last.contiguous()
-        dc_last = None if dc_last is None else dc_last.contiguous()
-        dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        dh_first = x.new_empty(ctx.state_shape) if ctx.needs_input_grad[1] else None
-        dc_first = x.new_empty(ctx.state_shape) if ctx.needs_input_grad[2] else None
-        gradients: list[Tensor | None] = []
-        for direction, kernel in enumerate(ctx.kernels):
-            values_input, values_recurrent, gates, before_h, before_c = saved[5 * direction : 5 * direction + 5]
-            needs = ctx.needs_input_grad[8 + 4 * direction : 12 + 4 * direction]
-            rows = kernel.rows
-            d_input = torch.empty_like(values_input) if needs[0] else None
-            d_recurrent = torch.empty_like(values_recurrent) if needs[1] else None
-            d_bias_input = x.new_empty(rows) if needs[2] else None
-            d_bias_recurrent = x.new_empty(rows) if needs[3] else None
-            kernel.backward(
-                ctx.steps, direction == 1, values_input, values_recurrent, x, gates, before_h, before_c, dy, directions * hidden,
-                direction * hidden, _part(dh_last, direction), _part(dc_last, direction), dx, direction == 1, d_input, d_recurrent,
-                d_bias_input, d_bias_recurrent, _part(dh_first, direction), _part(dc_first, direction), torch.get_num_threads(),
-            )  # fmt: skip
-            gradients += [d_input, d_recurrent, d_bias_input, d_bias_recurrent]
-        return dx, dh_first, dc_first, None, None, None, None, None, *gradients
-
-
-def _part(state: Tensor | None, direction: int) -> Tensor | None:
-    return None if state is None else state[direction]
-
-
-class _Sequence(NamedTuple):
-    """How the examples of an input lie: its steps' sizes, and what differs between the layouts."""
-
-    counts: tuple[int, ...]
-    arrangement: Arrangement
-    batch_sizes: Tensor | None
-
-    def shape(self, features: int) -> tuple[int, ...]:
-        """The shape of an activation of this sequence."""
-        steps, batch = len(self.counts), self.counts[0]
-        if self.arrangement == "packed":
-            return (sum(self.counts), features)
-        return {"steps": (steps, batch, features), "batch": (batch, steps, features), "feature": (features, steps, batch)}[self.arrangement]
 
 
 class SparseRecurrent(nn.Module):
@@ -217,19 +84,20 @@ class SparseRecurrent(nn.Module):
         for projections."""
         if not isinstance(dense, cls._dense):
             raise PruningError(f"{cls.__name__} comes from nn.{cls._dense.__name__}, not from {type(dense).__name__}")
-        if dense.proj_size:
-            raise PruningError("recurrent layers with projections (proj_size) have no sparse counterpart")
-        names = [name for name, _ in dense.named_parameters() if name.startswith("weight")]
+        names = _weight_names(dense)
         for name in masks:
             if name not in names:
                 raise UnknownName("weight", name, names, f"masks of {cls.__name__}")
-        weights = {
-            name: SparseWeight.from_dense(dense.get_parameter(name), masks[name] if name in masks else _whole(dense, name))
-            for name in names
-        }
-        biases = {name: bias.detach().clone() for name, bias in dense.named_parameters() if name.startswith("bias")}
-        if layout == "feature" and dense.batch_first:
-            raise PruningError("layout='feature' takes (features, steps, batch): batch_first has no meaning there")
+        kept = {name: masks[name] if name in masks else Pattern.full(tuple(dense.get_parameter(name).shape)) for name in names}
+        weights = {name: SparseWeight.from_dense(dense.get_parameter(name), kept[name]) for name in names}
+        biases = {name: bias.detach().clone() for name, bias in _biases(dense).items()}
+        return cls.from_weights(dense, weights, biases, layout=layout)
+
+    @classmethod
+    def from_weights(
+        cls, dense: nn.RNNBase, weights: Mapping[str, SparseWeight], biases: Mapping[str, Tensor], *, layout: Layout = "batch"
+    ) -> Self:
+        """The layer with the options of `dense`, and these weights and biases. `PruningError` for batch_first with `layout="feature"`."""
         sparse = cls(weights, biases, batch_first=dense.batch_first, dropout=float(dense.dropout), layout=layout, **cls._options(dense))
         return sparse.train(dense.training)
 
@@ -285,6 +153,10 @@ class SparseRecurrent(nn.Module):
         """The rate of dropout between layers."""
         return self.between_layers.p
 
+    def sparse_weights(self) -> dict[str, SparseWeight]:
+        """The sparse weights by the names that torch's layer gives them."""
+        return {name: self.weight(name) for layer in range(self.num_layers) for name in self._names(layer)}
+
     def weight(self, name: str) -> SparseWeight:
         """The survivors of the weight that torch calls `name`."""
         found = getattr(self, name)
@@ -302,7 +174,7 @@ class SparseRecurrent(nn.Module):
             states = [
                 state if x.sorted_indices is None else state.index_select(1, x.sorted_indices) for state in self._states(hx, counts[0])
             ]
-            data, last = self._stack(x.data, _Sequence(counts, "packed", x.batch_sizes), states)
+            data, last = self._stack(x.data, Sequence(counts, "packed", x.batch_sizes), states)
             if x.unsorted_indices is not None:
                 last = [state.index_select(1, x.unsorted_indices) for state in last]
             return PackedSequence(data, x.batch_sizes, x.sorted_indices, x.unsorted_indices), self._given_back(last)
@@ -324,7 +196,7 @@ class SparseRecurrent(nn.Module):
         steps, batch = {"feature": (x.shape[1], x.shape[2]), "batch": (x.shape[1], x.shape[0]), "steps": (x.shape[0], x.shape[1])}[
             arrangement
         ]
-        output, last = self._stack(x, _Sequence((batch,) * steps, arrangement, None), self._states(hx, batch))
+        output, last = self._stack(x, Sequence((batch,) * steps, arrangement, None), self._states(hx, batch))
         return output, self._given_back(last)
 
     def extra_repr(self) -> str:
@@ -333,24 +205,24 @@ class SparseRecurrent(nn.Module):
 
     # ---- one stack
 
-    def _stack(self, x: Tensor, sequence: _Sequence, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _stack(self, x: Tensor, sequence: Sequence, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         if x.dim() != len(sequence.shape(1)) or x.shape != sequence.shape(self.input_size):
             raise PruningError(f"{type(self).__name__} of input size {self.input_size} does not take data of shape {tuple(x.shape)}")
         runs = all(self.weight(name).runs_on_kernels(x, *states) for name in self._names(0))
         run = self._on_kernels if runs else self._made_dense
         return run(x, sequence, states)
 
-    def _on_kernels(self, x: Tensor, sequence: _Sequence, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        steps = _steps(sequence.counts, x.dtype is torch.float64)
+    def _on_kernels(self, x: Tensor, sequence: Sequence, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        steps = steps_of(sequence.counts, x.dtype is torch.float64)
         directions = 2 if self.bidirectional else 1
         width = directions * self.hidden_size
         logical: Arrangement = "steps" if sequence.arrangement == "feature" else sequence.arrangement
-        y = _into_tiles(x, steps, sequence.arrangement)
+        y = into_tiles(x, steps, sequence.arrangement)
         last: list[list[Tensor]] = []
         for layer in range(self.num_layers):
             if layer and self.training and self.dropout > 0:
                 whole = sequence._replace(arrangement=logical).shape(width)
-                y = _into_tiles(self.between_layers(_out_of_tiles(y, steps, logical, whole)), steps, logical)
+                y = into_tiles(self.between_layers(out_of_tiles(y, steps, logical, whole)), steps, logical)
             first: list[Tensor | None] = [state[directions * layer : directions * (layer + 1)].contiguous() for state in states]
             first += [None] * (2 - len(first))
             parameters: list[Tensor | None] = []
@@ -362,13 +234,13 @@ class SparseRecurrent(nn.Module):
                     self._bias(name_recurrent),
                 ]
             kernels = [self._kernel(*pair) for pair in self._pairs(layer)]
-            y, *after = _Layer.apply(  # type: ignore[no-untyped-call]
+            y, *after = RecurrentLayer.apply(  # type: ignore[no-untyped-call]
                 y, *first, steps, kernels, self.hidden_size, sequence.counts[0], self._gates == 4, *parameters
             )
             last.append([state for state in after if state is not None])
-        return _out_of_tiles(y, steps, sequence.arrangement, sequence.shape(width)), [torch.cat(parts) for parts in zip(*last, strict=True)]
+        return out_of_tiles(y, steps, sequence.arrangement, sequence.shape(width)), [torch.cat(parts) for parts in zip(*last, strict=True)]
 
-    def _made_dense(self, x: Tensor, sequence: _Sequence, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def _made_dense(self, x: Tensor, sequence: Sequence, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Where the kernels do not run (another device or dtype): torch's own layer on weights made dense for it."""
         directions = 2 if self.bidirectional else 1
         if not states:
@@ -527,5 +399,43 @@ def _shapes(gates: int, inputs: int, hidden: int, layers: int, bidirectional: bo
     }
 
 
-def _whole(dense: nn.RNNBase, name: str) -> Pattern:
-    return Pattern.full(tuple(dense.get_parameter(name).shape))
+def _weight_names(dense: nn.RNNBase) -> tuple[str, ...]:
+    if dense.proj_size:
+        raise PruningError("recurrent layers with projections (proj_size) have no sparse counterpart")
+    return tuple(name for name, _ in dense.named_parameters() if name.startswith("weight"))
+
+
+def _biases(dense: nn.RNNBase) -> dict[str, nn.Parameter]:
+    return {name: bias for name, bias in dense.named_parameters() if name.startswith("bias")}
+
+
+@sparse_counterpart(nn.LSTM, _weight_names)
+def _lstm(module: nn.LSTM, weights: Mapping[str, SparseWeight]) -> nn.Module:
+    return SparseLSTM.from_weights(module, weights, _biases(module))
+
+
+@sparse_counterpart(nn.GRU, _weight_names)
+def _gru(module: nn.GRU, weights: Mapping[str, SparseWeight]) -> nn.Module:
+    return SparseGRU.from_weights(module, weights, _biases(module))
+
+
+@sparse_counterpart(nn.RNN, _weight_names)
+def _rnn(module: nn.RNN, weights: Mapping[str, SparseWeight]) -> nn.Module:
+    return SparseRNN.from_weights(module, weights, _biases(module))
+
+
+_GATE_NAMES = {4: ("input", "forget", "cell", "output"), 3: ("reset", "update", "new"), 1: ("hidden",)}
+
+
+@describe(SparseRecurrent)
+def _recurrent_maps(module: SparseRecurrent) -> list[LinearMap]:
+    size = module.hidden_size
+    blocks = tuple(Block(gate, i * size, (i + 1) * size) for i, gate in enumerate(_GATE_NAMES[module._gates]))
+    width = size * (2 if module.bidirectional else 1)
+    return [
+        LinearMap(
+            f"{name}.values", "", "recurrent", weight.shape, uses=lambda inputs, output: recurrent_steps(output, width), blocks=blocks,
+            bias=name.replace("weight", "bias") if module.bias else None, excluded_rows=weight.excluded_rows,
+        )
+        for name, weight in module.sparse_weights().items()
+    ]  # fmt: skip
