@@ -2,6 +2,11 @@ from __future__ import annotations
 
 import copy
 import io
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +18,10 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from secateur.dropout import set_dropout
 from secateur.errors import PruningError, UnknownName
+from secateur.linear_maps import linear_maps
+from secateur.masks import Mask, apply
 from secateur.seeds import generator
+from secateur.sparse.compression import compress, decompress, mask_of
 from secateur.sparse.recurrent import SparseGRU, SparseLSTM, SparseRecurrent, SparseRNN
 
 KINDS: dict[str, tuple[type[SparseRecurrent], type[nn.RNNBase], dict[str, Any]]] = {
@@ -336,3 +344,117 @@ def test_what_does_not_fit_is_named() -> None:
         SparseLSTM.random(3, 4, density=0.5, seed=0, layout="feature", batch_first=True)
     with pytest.raises(PruningError, match="nonlinearity"):
         SparseRNN.random(3, 4, density=0.5, seed=0, nonlinearity="sigmoid")
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_model_with_recurrent_layers_is_compressed_and_back(kind: str) -> None:
+    class Tagger(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = KINDS[kind][1](6, 7, num_layers=2, bidirectional=True, **KINDS[kind][2])
+            self.output = nn.Linear(14, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.output(self.layers(x)[0])
+            return y
+
+    model = Tagger()
+    mask = Mask({name: torch.rand(p.shape, generator=generator(0, name)) < 0.4 for name, p in model.named_parameters() if "weight" in name})
+    sparse = compress(model, mask)
+    assert isinstance(sparse.get_submodule("layers"), KINDS[kind][0])
+    assert mask_of(sparse) == mask
+    apply(mask, model)
+    x = torch.randn(5, 4, 6, generator=generator(1))
+    torch.testing.assert_close(sparse(x), model(x), rtol=1e-4, atol=1e-5)
+    again = decompress(sparse)
+    assert torch.equal(again(x), model(x))
+    gates = {entry.parameter: [block.name for block in entry.blocks] for entry in linear_maps(model) if entry.kind == "recurrent"}
+    assert {
+        entry.parameter.removesuffix(".values"): [block.name for block in entry.blocks]
+        for entry in linear_maps(sparse)
+        if entry.kind == "recurrent"
+    } == gates
+
+
+class TinyLanguageModel(nn.Module):
+    """Token ids (steps, batch) -> logits (steps, batch, 20)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, 12)
+        self.layers = nn.LSTM(12, 24, num_layers=2)
+        self.output = nn.Linear(24, 20)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits: Tensor = self.output(self.layers(self.embedding(tokens))[0])
+        return logits
+
+
+def test_a_thousand_training_steps_follow_the_masked_dense_trajectory() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        dense = TinyLanguageModel()
+    weights = {name: p for name, p in dense.named_parameters() if name.startswith("layers.weight")}
+    mask = Mask({name: torch.rand(p.shape, generator=generator(0, name)) < 0.3 for name, p in weights.items()})
+    apply(mask, dense)
+    sparse = compress(dense, mask)
+    losses: dict[bool, list[float]] = {True: [], False: []}
+    for is_sparse, model in ((False, dense), (True, sparse)):
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        random = generator(7)
+        for _ in range(1000):
+            starts = torch.randint(20, (1, 8), generator=random)
+            tokens = (starts + torch.arange(9).view(9, 1) ** 2) % 20
+            loss = nn.functional.cross_entropy(model(tokens[:-1]).flatten(0, 1), tokens[1:].flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if not is_sparse:
+                apply(mask, model)
+            losses[is_sparse].append(loss.item())
+    assert losses[False][-1] < 0.6 * losses[False][0]
+    worst = max(abs(ours - theirs) / theirs for ours, theirs in zip(losses[True], losses[False], strict=True))
+    assert worst < 1e-4, f"the losses differ by {worst:.1e} of themselves"
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "baseline"])
+def test_each_instruction_set_runs_recurrent_layers(isa: str) -> None:
+    from secateur import _kernels
+
+    if isa not in _kernels.instruction_sets():
+        pytest.skip(f"this processor does not run {isa}")
+    environment = {**os.environ, "SECATEUR_ISA": isa}
+    script = Path(__file__).with_name("recurrent_on_one_isa.py")
+    done = subprocess.run([sys.executable, str(script), isa], env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    layer = SparseLSTM.random(60, 300, num_layers=2, density=0.2, seed=1, bidirectional=True)
+    x = torch.randn(7, 20, 60, generator=generator(1))
+    results = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            layer.zero_grad()
+            leaf = x.clone().requires_grad_()
+            y = layer(leaf)[0]
+            y.square().sum().backward()
+            results.append([y.detach(), leaf.grad, *[parameter.grad for parameter in layer.parameters()]])
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        for ours, theirs in zip(other, results[0], strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_python_threads_may_share_a_layer() -> None:
+    layer = SparseGRU.random(30, 80, density=0.2, seed=1)
+    inputs = [torch.randn(9, 5, 30, generator=generator(i)) for i in range(8)]
+    with torch.no_grad():
+        expected = [layer(x)[0] for x in inputs]
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(5):
+                for ours, theirs in zip(pool.map(lambda x: layer(x)[0], inputs), expected, strict=True):
+                    assert torch.equal(ours, theirs)
