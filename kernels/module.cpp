@@ -172,6 +172,7 @@ void bind_recurrent(nb::module_& module);  // recurrent_module.cpp
 
 NB_MODULE(_kernels, module) {
     using namespace secateur;
+    nb::set_leak_warnings(false);  // caches of torch and of Python outlive the module at exit
     module.doc() = "Sparse kernels of Secateur. Tensors are checked here: a wrong shape, dtype, device or stride raises.";
     nb::set_leak_warnings(false);  // torch.compile and interactive sessions keep layers alive to the end
     nb::class_<Pattern>(module, "Pattern", "Which weights of a (rows, columns) matrix survive; immutable, safe to share between threads.")

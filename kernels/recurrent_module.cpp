@@ -195,6 +195,7 @@ void bind_recurrent(nb::module_& module) {
     nb::class_<Recurrence>(module, "Recurrence", "One direction of one recurrent layer; safe to share between threads.")
         .def(nb::init<const std::string&, const Pattern&, const Pattern&>(), "cell"_a, "input"_a, "recurrent"_a, nb::keep_alive<1, 3>(),
              nb::keep_alive<1, 4>())
+        .def_prop_ro("rows", [](const Recurrence& layer) { return layer.input.rows(); })
         .def_prop_ro("saved_rows", [](const Recurrence& layer) { return saved_of(layer.cell) * layer.recurrent.hidden(); })
         .def_prop_ro("nbytes", [](const Recurrence& layer) { return layer.recurrent.bytes(); })
         .def("forward",

@@ -257,7 +257,7 @@ def _recurrent(module: nn.RNNBase) -> list[LinearMap]:
             maps.append(
                 LinearMap(
                     name, "", "recurrent", tuple(getattr(module, name).shape),
-                    uses=lambda inputs, output: _recurrent_steps(output, directions * (module.proj_size or size)),
+                    uses=lambda inputs, output: recurrent_steps(output, directions * (module.proj_size or size)),
                     blocks=() if projection else blocks,
                     bias=name.replace("weight_", "bias_") if module.bias and not projection else None,
                     sparse=None if module.proj_size else f"Sparse{module.mode.partition('_')[0]}",
@@ -266,7 +266,8 @@ def _recurrent(module: nn.RNNBase) -> list[LinearMap]:
     return maps
 
 
-def _recurrent_steps(output: Any, features: int) -> int:
+def recurrent_steps(output: Any, features: int) -> int:
+    """How many vectors of `features` numbers the output of a recurrent layer holds, packed or not."""
     sequence = output[0] if isinstance(output, tuple) else output
     if isinstance(sequence, nn.utils.rnn.PackedSequence):
         return int(sequence.data.shape[0])

@@ -7,6 +7,7 @@ from secateur.sparse.convolution import SparseConv1d
 from secateur.sparse.embedding import SparseEmbedding
 from secateur.sparse.execution import Crossovers, choose_execution, shipped_crossovers
 from secateur.sparse.linear import SparseLinear, sparse_linear
+from secateur.sparse.recurrent import SparseGRU, SparseLSTM, SparseRNN
 from secateur.sparse.ticket import Ticket
 from secateur.sparse.weight import SparseWeight
 
@@ -14,8 +15,11 @@ __all__ = [
     "Crossovers",
     "SparseConv1d",
     "SparseEmbedding",
+    "SparseGRU",
+    "SparseLSTM",
     "SparseLinear",
     "SparseMultiheadAttention",
+    "SparseRNN",
     "SparseWeight",
     "Ticket",
     "choose_execution",
