@@ -8,11 +8,11 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("SECATEUR_OFFLINE", "1")
-sys.path.insert(0, str(Path(__file__).parent / "studies"))
+sys.path[:0] = [str(folder) for folder in sorted(Path(__file__).parent.iterdir()) if folder.is_dir()]
 
-from hypothesis import settings
+from hypothesis import settings  # noqa: E402
 
-from secateur.training.numerics import prepare
+from secateur.training.numerics import prepare  # noqa: E402
 
 prepare(1)
 settings.register_profile("secateur", deadline=None, max_examples=60)
