@@ -1,6 +1,6 @@
 """One epoch of LeNet-300-100 on MNIST with masks kept: the loop against the obvious one, alternating in one process.
 
-    python benchmarks/training_loop.py [--threads 2] [--rounds 7] [--density 0.2] [--json]
+    python benchmarks/training_loop.py [--threads 2] [--rounds 7] [--density 0.2] [--execution auto] [--json]
 
 The obvious loop is what one writes first: tensors in memory, a random permutation indexed batch by batch, torch's optimiser as it comes,
 the mask multiplied after each step.
@@ -22,6 +22,7 @@ from secateur.masks import Mask
 from secateur.registry import datasets, models, tasks
 from secateur.seeds import generator
 from secateur.steps import Step
+from secateur.studies.train_node import with_execution
 from secateur.training.loop import Seeds, Settings, make_run, train
 from secateur.training.masking import KeepPruned
 from secateur.training.numerics import prepare
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--density", type=float, default=0.2)
+    parser.add_argument("--execution", choices=["auto", "dense", "sparse"], default="auto")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     prepare(options.threads)
@@ -64,7 +66,9 @@ def main() -> None:
     print(f"{dataset.label}, {options.threads} threads, density {options.density}")
     for name in OPTIMIZERS:
         row = results[name]
-        print(f"{name:5} obvious {row['obvious']:.3f} s  ours {row['ours']:.3f} s  ratio {row['ratio']:.2f} (rounds {row['ratios']})")
+        print(
+            f"{name:5} obvious {row['obvious']:.3f} s  ours {row['ours']:.3f} s  ratio {row['ratio']:.2f} (rounds {row['ratios']}) {row['execution']}"
+        )
 
 
 def compare(
@@ -77,9 +81,11 @@ def compare(
     plain_optimizer = optimizer(plain.parameters(), lr=rate)
     table = {"name": name, "lr": rate}
     settings = Settings(Step.parse(f"{options.rounds + 1}ep"), batch=128, optimizer=table, evaluate=Step.parse("1000ep"))
+    mask = Mask({n: kept.bool() for n, kept in masks.items()})
     network = models["lenet-300-100"](dataset.shape, generator(0))
+    network, execution = with_execution(network, mask, settings, options.execution)
     run = make_run(network, tasks["classification"](dataset), dataset, settings, Seeds(0, 1))
-    run.mask = Mask({n: mask.bool() for n, mask in masks.items()})
+    run.mask = mask
     keeper = KeepPruned()
     actions = {"start": [keeper.enforce], "gradients": [keeper.mask_gradients], "updated": [keeper.mask_weights]}
     times: dict[str, list[float]] = {"obvious": [], "ours": []}
@@ -99,6 +105,7 @@ def compare(
         "obvious": statistics.median(times["obvious"]),
         "ours": statistics.median(times["ours"]),
         "ratio": statistics.median(ratios),
+        "execution": execution,
         "ratios": [round(ratio, 2) for ratio in ratios],
     }
 
