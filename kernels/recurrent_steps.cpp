@@ -8,12 +8,10 @@ namespace {
 
 std::int64_t rounded(std::int64_t number, std::int64_t unit) { return (number + unit - 1) / unit * unit; }
 
-// The work of a product over a tile, in vectors: each walk over the survivors takes up to eight vectors and costs two more.
+// The work of a product over a tile, in vectors: each walk over the survivors takes up to four vectors and costs two more.
 std::int64_t work_of(std::int64_t width, std::int64_t vector) {
-    std::int64_t vectors = width / vector, work = 0;
-    for (; vectors >= 8; vectors -= 8) work += 10;
-    if (vectors >= 4) work += 6, vectors -= 4;
-    return work + (vectors ? vectors + 2 : 0);
+    const std::int64_t vectors = width / vector;
+    return vectors / 4 * 6 + (vectors % 4 ? vectors % 4 + 2 : 0);
 }
 
 }  // namespace
@@ -29,7 +27,8 @@ Steps::Steps(const std::vector<std::int64_t>& counts, std::int64_t granule) : gr
     }
     const std::int64_t vector = 4 * granule;
     std::int64_t best = 0;
-    for (const std::int64_t vectors : {1, 2, 3, 4, 5, 6, 7, 8}) {
+    // Wider tiles would make longer walks, but a wide layer's gates of one tile then no longer fit the second-level cache.
+    for (const std::int64_t vectors : {1, 2, 3, 4}) {
         const std::int64_t cap = std::max(vectors * vector, rounded(lanes(), vector));
         std::vector<StepTile> tiles;
         std::int64_t work = 0, column = 0;
