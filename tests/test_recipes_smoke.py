@@ -31,7 +31,7 @@ SECONDS = 90
 PROMISED = {
     "A": [f"mpaa-{end}" for end in ["fc", "cnn", "rnn", "gru", "lstm1", "lstm2", "reinit", "global", "dropout", "schedule", "paper"]],
     "B": [
-        *(f"{start}-mnist" for start in ["lenet", "early", "supermask", "finetune", "rewind-sweep", "stability", "dynamic"]),
+        *(f"{start}-mnist" for start in ["lenet", "early", "supermask", "signs", "finetune", "rewind-sweep", "stability", "dynamic"]),
         *("reuters-r10-cnn", "reuters-r90-cnn", "reuters-r115-cnn", "early-reuters", "filters-reuters"),
     ],
     "C": [f"single-shot-{end}" for end in ["mnist", "cifar10", "agnews", "multi30k", "agnews-paper", "multi30k-paper"]],
