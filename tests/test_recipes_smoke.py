@@ -85,7 +85,7 @@ def test_a_smoke_runs_from_command_to_report(name: str, tmp_path: Path) -> None:
         pytest.skip(why)
 
     before = processor_seconds()
-    ran = json.loads(secateur("run", name, "--preset", "smoke", "--jobs", "1", "--json", cwd=tmp_path))[0]
+    ran = json.loads(secateur("run", name, "--preset", "smoke", "--executor", "inline", "--json", cwd=tmp_path))[0]
     assert processor_seconds() - before <= SECONDS
 
     rows = ran["results"]

@@ -214,3 +214,22 @@ def test_results_that_cannot_be_judged_are_refused() -> None:
         judge(pl.DataFrame({"arm": ["dense"]}), RULE)
     with pytest.raises(InputError, match="two rows"):
         judge(pl.DataFrame(rows("dense", 0, 1.0, DENSE) * 2), RULE)
+
+
+def test_an_arm_on_other_data_is_compared_with_the_dense_network_there() -> None:
+    here, there = {"data": "reviews"}, {"data": "sentences"}
+    frame = pl.DataFrame(
+        [
+            *rows("dense", 0, 1.0, DENSE, **here),
+            *rows("moved", 0, 1.0, around(-0.2), **there),
+            *rows("moved", 1, 0.2, around(-0.199), **there),
+            *rows("wider", 0, 1.0, around(-0.2), **here),
+            *rows("wider", 1, 0.2, around(-0.199), **here),
+        ]
+    )
+    judgement = judge(frame, RULE)
+    (moved,) = judgement.of("moved")
+    assert (moved.level, moved.verdict) == (1, "matches")
+    assert moved.to_dense is not None
+    assert moved.to_dense.difference == pytest.approx(0.001)
+    assert [verdict.verdict for verdict in judgement.of("wider")] == ["loses", "loses"], "another network answers to the study's own"

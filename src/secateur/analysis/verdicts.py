@@ -161,10 +161,10 @@ def judge(frame: pl.DataFrame, rule: Rule, controls: Mapping[str, str] | None = 
     for arm in names:
         for factors in dict.fromkeys(f for a, f, _ in cells if a == arm):
             mine = [cell for (a, f, _), cell in cells.items() if a == arm and f == factors and not math.isnan(cell.density)]
-            levels = sorted(mine, key=lambda cell: -cell.density)
+            dense = _dense_for(cells, arm, factors)
+            levels = sorted((cell for cell in mine if cell is not dense), key=lambda cell: -cell.density)
             if not levels:
                 continue
-            dense = _dense_for(cells, factors)
             of_control = {cell.level: cell for (a, f, _), cell in cells.items() if a == controls.get(arm) and f == factors}
             judged = [_verdict(cell, dense, of_control.get(cell.level), rule) for cell in levels]
             matching = st.fixed_sequence([v.verdict in ("wins", "matches") for v in judged])
@@ -201,6 +201,7 @@ class _Cell:
     level: int
     factors: Factors
     density: float
+    data: str | None
     values: dict[int, float]
     steps: dict[int, float]
     diverged: tuple[int, ...]
@@ -232,6 +233,7 @@ def _cells(frame: pl.DataFrame, rule: Rule) -> dict[tuple[str, Factors, int], _C
             level,
             factors,
             math.fsum(densities) / len(densities) if densities else math.nan,
+            rows[0].get("data"),
             {row["replicate"]: float(row[rule.column]) for row in done},
             {row["replicate"]: float(row["best_step"]) for row in done if _is_finite(row.get("best_step"))},
             tuple(sorted(diverged)),
@@ -240,12 +242,18 @@ def _cells(frame: pl.DataFrame, rule: Rule) -> dict[tuple[str, Factors, int], _C
     return cells
 
 
-def _dense_for(cells: Mapping[tuple[str, Factors, int], _Cell], factors: Factors) -> _Cell | None:
-    """Dense at the same setting of the factors, or at all of its own that are set (a factor of pruning does not touch it)."""
-    for (arm, own, _), cell in cells.items():
-        if arm == DENSE and all(mine is None or mine == theirs for (_, mine), (_, theirs) in zip(own, factors, strict=True)):
-            return cell
-    return None
+def _dense_for(cells: Mapping[tuple[str, Factors, int], _Cell], arm: str, factors: Factors) -> _Cell | None:
+    """Dense at the same setting of the factors, or at all of its own that are set (a factor of pruning does not touch it).
+
+    An arm on other data than the study's dense network is compared with the dense network that it has there (its level 0).
+    """
+    dense = None
+    for (name, own, _), cell in cells.items():
+        if name == DENSE and all(mine is None or mine == theirs for (_, mine), (_, theirs) in zip(own, factors, strict=True)):
+            dense = cell
+            break
+    there = cells.get((arm, factors, 0))
+    return there if there is not None and dense is not None and there.data != dense.data else dense
 
 
 def _verdict(cell: _Cell, dense: _Cell | None, control: _Cell | None, rule: Rule) -> Verdict:
