@@ -174,7 +174,6 @@ NB_MODULE(_kernels, module) {
     using namespace secateur;
     nb::set_leak_warnings(false);  // caches of torch and of Python outlive the module at exit
     module.doc() = "Sparse kernels of Secateur. Tensors are checked here: a wrong shape, dtype, device or stride raises.";
-    nb::set_leak_warnings(false);  // torch.compile and interactive sessions keep layers alive to the end
     nb::class_<Pattern>(module, "Pattern", "Which weights of a (rows, columns) matrix survive; immutable, safe to share between threads.")
         .def(nb::new_(&make_pattern), "rows"_a, "columns"_a, "row_starts"_a, "column_of"_a)
         .def_prop_ro("rows", &Pattern::rows)

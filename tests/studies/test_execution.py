@@ -66,3 +66,28 @@ def test_a_kill_while_sparse_layers_train_changes_nothing(count: int, tmp_path: 
     assert os.WIFSIGNALED(status)
     run_tiny(tmp_path / "killed", ["replicates=1"], execution="sparse")
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+LANGUAGE_MODEL = """
+schema = 1
+title = "A small language model"
+data = { name = "bible-lm", vocabulary = 300, limit = 200 }
+model = { name = "lstm-lm-small", embedding = 16, hidden = 24 }
+task = { name = "language-modelling", loss_over = "windows" }
+train = { length = "2ep", batch = 8, optimizer = { name = "sgd", lr = 0.5 }, clip = 5.0 }
+prune = { score = "random", scope = "layer", prunable = ["recurrent", "linear"], schedule = { name = "one-shot", density = [0.2] } }
+arms = { sparse = { rewind = "init" } }
+"""
+
+
+def test_a_recurrent_language_model_trains_sparse_as_it_does_masked(tmp_path: Path) -> None:
+    recipe = tmp_path / "lm.toml"
+    recipe.write_text(LANGUAGE_MODEL)
+    losses = {}
+    for execution in ("dense", "sparse"):
+        study = studies.run(recipe, store=tmp_path / execution, executor="inline", execution=execution)  # type: ignore[arg-type]
+        rows = study.frame()
+        assert set(rows["status"]) == {"done"}
+        losses[execution] = study.curves().filter(study.curves()["arm"] == "sparse")["valid_loss"].to_numpy()
+        assert rows.filter(rows["level"] == 1)["execution"].to_list() == [execution]
+    assert losses["dense"] == pytest.approx(losses["sparse"], rel=1e-4)

@@ -131,13 +131,13 @@ class SparseWeight(nn.Module):
             self.values.grad = None
         self._pattern, self._kernel, self._slices = pattern, None, {}
 
-    def runs_on_kernels(self, x: Tensor | None = None) -> bool:
-        """Whether the kernels take the activations `x`: float32 or float64 on the CPU, as `values`, and not under autocast."""
+    def runs_on_kernels(self, *activations: Tensor) -> bool:
+        """Whether the kernels take these activations: float32 or float64 on the CPU, as `values`, and not under autocast."""
         values = self.values
         dtype = values.dtype
         if (dtype is not torch.float32 and dtype is not torch.float64) or not values.is_cpu or torch.is_autocast_enabled("cpu"):
             return False
-        return x is None or (x.dtype is dtype and x.is_cpu)
+        return all(x.dtype is dtype and x.is_cpu for x in activations)
 
     def extra_repr(self) -> str:
         return f"shape={self.shape}, survivors={self.values.numel()}"
