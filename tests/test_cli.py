@@ -135,3 +135,11 @@ def test_every_list_shows_what_is_registered(tmp_path: Path) -> None:
     }.items():
         rows = json.loads(secateur("list", what, "--json", cwd=tmp_path).stdout)
         assert name in {row["name"] for row in rows}
+
+
+def test_bench_times_dense_and_sparse_side_by_side(tmp_path: Path) -> None:
+    result = secateur("bench", "inference", "--densities", "0.1", "--rounds", "2", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads(result.stdout)["rows"]
+    assert {"dense", "sparse"} <= {row["way"].split(",")[0] for row in rows}
+    assert all(row["seconds"] > 0 for row in rows)

@@ -86,6 +86,14 @@ def _parser() -> argparse.ArgumentParser:
     _json_option(data)
     data.set_defaults(call=_data)
 
+    bench = commands.add_parser("bench", help="time dense and sparse side by side on this machine")
+    bench.add_argument("what", choices=["kernels", "layers", "training", "inference"])
+    bench.add_argument("--densities", type=float, nargs="+", metavar="D")
+    bench.add_argument("--rounds", type=int, default=40, metavar="N")
+    bench.add_argument("--threads", type=int, default=1, metavar="N")
+    _json_option(bench)
+    bench.set_defaults(call=_bench)
+
     store = commands.add_parser("store", help="check every artefact; remove what no study needs")
     store.add_argument("action", choices=["verify", "gc"])
     store.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
@@ -249,6 +257,20 @@ def _data(options: argparse.Namespace) -> int:
     for row in rows_shown:
         print("  ".join(str(value) for value in row.values()))
     return 2 if options.action == "verify" and any(row["problem"] for row in rows) else 0
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from secateur.sparse.bench import DENSITIES, bench, environment
+
+    rows = []
+    for timing in bench(options.what, densities=options.densities or DENSITIES, rounds=options.rounds, threads=options.threads):
+        rows.append(timing.row())
+        if not options.json:
+            spread = f"{timing.low * 1e6:9.0f} – {timing.high * 1e6:<9.0f}"
+            time = f"{timing.seconds * 1e6:9.0f} us  {spread} x{timing.speedup:.2f}"
+            print(f"{timing.case:44} {timing.density:5.2f}  {timing.way:24} {time}", flush=True)
+    if options.json:
+        _print_json({"environment": environment(), "rows": rows})
 
 
 def _store(options: argparse.Namespace) -> int:

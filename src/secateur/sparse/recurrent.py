@@ -7,6 +7,7 @@ stacked layers activations stay tiled by steps, as the kernels read them, and ar
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Self, TypeAlias
 
@@ -315,8 +316,9 @@ class SparseRecurrent(nn.Module):
 
     # ---- what the kinds differ in
 
+    @abstractmethod
     def _cell(self) -> str:
-        raise NotImplementedError
+        """The kernels' name of the cell."""
 
     def _mode(self) -> str:
         return self._cell()
@@ -427,7 +429,7 @@ def _rnn(module: nn.RNN, weights: Mapping[str, SparseWeight]) -> nn.Module:
 _GATE_NAMES = {4: ("input", "forget", "cell", "output"), 3: ("reset", "update", "new"), 1: ("hidden",)}
 
 
-@describe(SparseRecurrent)
+@describe(SparseRecurrent)  # type: ignore[type-abstract]
 def _recurrent_maps(module: SparseRecurrent) -> list[LinearMap]:
     size = module.hidden_size
     blocks = tuple(Block(gate, i * size, (i + 1) * size) for i, gate in enumerate(_GATE_NAMES[module._gates]))

@@ -83,7 +83,7 @@ def survivors(tensor: Tensor, pattern: Pattern | None) -> Tensor:
     """A tensor of the pattern's shape as the vector of what it keeps; such a vector, and what has no pattern, as it is."""
     if pattern is None or tuple(tensor.shape) != pattern.shape:
         return tensor
-    return tensor.detach().reshape(-1)[torch.from_numpy(pattern.indices()).to(tensor.device)]
+    return tensor.detach().reshape(-1)[_places(pattern).to(tensor.device)]
 
 
 def whole(tensor: Tensor, pattern: Pattern | None) -> Tensor:
@@ -91,7 +91,7 @@ def whole(tensor: Tensor, pattern: Pattern | None) -> Tensor:
     if pattern is None or tuple(tensor.shape) == pattern.shape or tuple(tensor.shape) != (pattern.kept,):
         return tensor
     flat = torch.zeros(pattern.size, dtype=tensor.dtype, device=tensor.device)
-    flat[torch.from_numpy(pattern.indices()).to(tensor.device)] = tensor
+    flat[_places(pattern).to(tensor.device)] = tensor
     return flat.reshape(pattern.shape)
 
 
@@ -136,6 +136,11 @@ def fit(tensor: Tensor, held: Pattern | None, wanted: Pattern | None) -> Tensor:
         return tensor
     full = whole(tensor, held)
     return full if wanted is None else survivors(full, wanted)
+
+
+def _places(pattern: Pattern) -> Tensor:
+    """Flat positions of a pattern's survivors: (kept,) int64."""
+    return torch.from_numpy(pattern.indices().copy())  # a pattern's own array is read-only
 
 
 def _dense_name(name: str) -> str:
