@@ -70,6 +70,7 @@ class Store:
         else:
             root.mkdir(parents=True, exist_ok=True)
             write_durably(about, canonical_json({"format": FORMAT}).encode(), "study")
+        self._held: set[Path] = set()
 
     # get
 
@@ -196,7 +197,9 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         number = self._next_lease(folder, key)
         mine = folder / f"{key}.{number}"
+        self._held.add(mine)
         if number < 0 or not self._link(mine):
+            self._held.discard(mine)
             yield False
             return
         silent = threading.Event()
@@ -211,7 +214,15 @@ class Store:
             for old in [path for path in _leases(folder, key) if _number(path) < number]:
                 old.unlink(missing_ok=True)
             mine.unlink(missing_ok=True)
+            self._held.discard(mine)
             reach("lease.after-release")
+
+    def release(self) -> None:
+        """Give up whatever leases this store still holds for this process: what a signal may have left on the way out."""
+        for path in list(self._held):
+            if path.exists() and path.read_text() == _owner():
+                path.unlink(missing_ok=True)
+        self._held.clear()
 
     def leased(self, key: str) -> bool:
         """Whether a living process works on the node."""
@@ -228,7 +239,7 @@ class Store:
     def _link(self, path: Path) -> bool:
         """Make the lease file with its contents at once; False when another was first."""
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        aside.write_text(f"{socket.gethostname()}:{os.getpid()}")
+        aside.write_text(_owner())
         reach("lease.before-link")
         try:
             os.link(aside, path)
@@ -290,6 +301,10 @@ def write_durably(path: Path, content: bytes, what: str) -> None:
     finally:
         os.close(directory)
     reach(f"{what}.after-directory-fsync")
+
+
+def _owner() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def _leases(folder: Path, key: str) -> list[Path]:

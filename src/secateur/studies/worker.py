@@ -26,7 +26,7 @@ def perform(job: Mapping[str, Any], tell: Callable[[Mapping[str, Any]], None], s
     from secateur.studies.store import Store
 
     key = job["key"]
-    store = Store(Path(job["store"]))
+    store: Store = sources.setdefault(job["store"], Store(Path(job["store"])))
     if "source" not in sources:
         sources["source"] = DatasetSource(Files.default(job["data_dir"]))
     asked = frozenset(job["asked"])
@@ -76,6 +76,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(sys.stdin, jobs), daemon=True).start()
+    from secateur.studies.store import Store
     from secateur.training.numerics import prepare
 
     prepare(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -85,14 +86,20 @@ def main() -> None:
     def tell(event: Mapping[str, Any]) -> None:
         answers.write(json.dumps(event) + "\n")
 
-    while True:
-        job = jobs.get()
-        if job["recipe"] not in imported and job["plugins"]:
-            from secateur.studies.recipe import import_plugins
+    try:
+        while True:
+            job = jobs.get()
+            if job["recipe"] not in imported and job["plugins"]:
+                from secateur.studies.recipe import import_plugins
 
-            import_plugins(job["plugins"], Path(job["recipe"]))
-            imported.add(job["recipe"])
-        perform(job, tell, sources)
+                import_plugins(job["plugins"], Path(job["recipe"]))
+                imported.add(job["recipe"])
+            perform(job, tell, sources)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for place in sources.values():
+            if isinstance(place, Store):
+                place.release()
 
 
 def _listen(stream: TextIO, jobs: queue.Queue[dict[str, Any]]) -> None:
