@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("recipes", nargs="+", metavar="RECIPE", help="a recipe's name (see 'secateur list recipes') or file")
     run.add_argument("--preset", help="smoke, quick or paper")
     run.add_argument("--replicates", type=int, metavar="N")
+    run.add_argument("--arms", type=_names, metavar="A,B", help="only these arms, and those that their masks come from")
     run.add_argument("--set", action="append", default=[], dest="settings", metavar="a.b=VALUE", help="change one entry of the recipe")
     run.add_argument("--data-dir", metavar="DIR", help="where raw data lie")
     run.add_argument("--executor", default="local", choices=["local", "inline"])
@@ -103,6 +104,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _store_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", default="runs", metavar="DIR", help="the store (default: runs)")
 
@@ -132,6 +137,7 @@ def _run(options: argparse.Namespace) -> int:
             options.data_dir,
             options.threads,
             options.execution,
+            options.arms,
         )
         if options.dry_run:
             documents.append(_dry_run(prepared, options))

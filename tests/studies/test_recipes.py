@@ -51,6 +51,17 @@ def test_order_is_base_recipe_preset_settings(tmp_path: Path) -> None:
     assert long.content["model"]["init"] == "kaiming-normal"
 
 
+def test_only_the_wanted_arms_and_what_their_masks_come_from() -> None:
+    alone = load_recipe("lenet-mnist", arms=["dense"]).content
+    assert alone["arms"] == {}
+    assert {entry["arm"] for entry in alone["expect"]} == {"dense"}
+    assert list(load_recipe("quickstart", arms=["reinit"]).content["arms"]) == ["winning", "reinit"]
+    analyses = load_recipe("stability-mnist", arms=["winning"]).content["analyses"]
+    assert set(analyses["stability"]["arms"]) <= {"dense", "winning"}
+    with pytest.raises(UnknownName, match="winnign.*Did you mean 'winning'"):
+        load_recipe("quickstart", arms=["winnign"])
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [

@@ -70,8 +70,15 @@ def find_recipe(name: str) -> Path:
     return shipped[name]
 
 
-def load_recipe(name: str, preset: str | None = None, settings: Iterable[str] = (), replicates: int | None = None) -> Recipe:
-    """Read, merge and check a recipe. `settings` are `a.b=VALUE` texts, their values written as in TOML."""
+def load_recipe(
+    name: str,
+    preset: str | None = None,
+    settings: Iterable[str] = (),
+    replicates: int | None = None,
+    arms: Iterable[str] | None = None,
+) -> Recipe:
+    """Read, merge and check a recipe. `settings` are `a.b=VALUE` texts, their values written as in TOML; `arms` are all that is
+    wanted of the recipe's (`dense` stands for no other), with those that their masks come from."""
     path = find_recipe(name)
     content = _with_base(path)
     where = path.name
@@ -85,6 +92,8 @@ def load_recipe(name: str, preset: str | None = None, settings: Iterable[str] = 
     if replicates is not None:
         content["replicates"] = replicates
     _check(content, where)
+    if arms is not None:
+        content = _only(content, arms, where)
     return Recipe(path.stem, str(path), preset, content)
 
 
@@ -191,6 +200,27 @@ def _check(content: Mapping[str, Any], where: str) -> None:
     for path, values in content.get("sweep", {}).items():
         if not isinstance(values, list) or not values:
             raise RecipeError(f"{where}: sweep.{path!r}: found {values!r}, which is not a list of values")
+
+
+def _only(content: Mapping[str, Any], arms: Iterable[str], where: str) -> dict[str, Any]:
+    """The recipe with these arms and those that their masks come from; what is expected or analysed of others is left out."""
+    tables = content.get("arms", {})
+    wanted: set[str] = set()
+    for arm in arms:
+        if arm != "dense" and arm not in tables:
+            raise UnknownName("arm", arm, ["dense", *tables], where)
+        while arm in tables and arm not in wanted:
+            wanted.add(arm)
+            arm = tables[arm].get("mask_from", "dense")
+    reduced = {**content, "arms": {arm: table for arm, table in tables.items() if arm in wanted}}
+    if "expect" in content:
+        reduced["expect"] = [entry for entry in content["expect"] if entry["arm"] in ("dense", *wanted)]
+    if "analyses" in content:
+        reduced["analyses"] = {
+            name: {**table, "arms": [arm for arm in table["arms"] if arm in ("dense", *wanted)]} if "arms" in table else table
+            for name, table in content["analyses"].items()
+        }
+    return reduced
 
 
 def import_plugins(plugins: Iterable[str], recipe: Path) -> None:

@@ -59,15 +59,17 @@ def run(
     jobs: int | None = None,
     threads: int = 1,
     execution: Literal["auto", "dense", "sparse"] = "auto",
+    arms: Iterable[str] | None = None,
     listen: Listener = lambda event: None,
 ) -> Study:
     """Run a recipe (its name or file) and return the study. What the store has already is not computed again.
 
     `execution` says how masked layers run: by the table of crossovers, or all one way. `settings` are texts `a.b=VALUE`;
-    `jobs` worker processes of `threads` threads each (as many as there are cores, by default).
+    `jobs` worker processes of `threads` threads each (as many as there are cores, by default); `arms` the only
+    arms wanted (`["dense"]`: just the dense network), with those that their masks come from.
     `RunFailed` when a node failed; what was finished is kept, and the same call goes on.
     """
-    prepared = prepare(str(recipe), preset, store, settings, replicates, data_dir, threads, execution)
+    prepared = prepare(str(recipe), preset, store, settings, replicates, data_dir, threads, execution, arms)
     outcome = perform(prepared, executor, jobs, listen)
     if outcome.failed:
         first = next(iter(outcome.errors.values()))
@@ -84,9 +86,10 @@ def prepare(
     data_dir: str | Path | None = None,
     threads: int = 1,
     execution: Literal["auto", "dense", "sparse"] = "auto",
+    arms: Iterable[str] | None = None,
 ) -> Prepared:
     """Read and check a recipe, load its data, plan its graph."""
-    loaded = load_recipe(recipe, preset, settings, replicates)
+    loaded = load_recipe(recipe, preset, settings, replicates, arms)
     import_plugins(loaded.content.get("plugins", ()), Path(loaded.path))
     source = DatasetSource(Files.default(data_dir))
     networks = Networks()
