@@ -59,6 +59,29 @@ struct Edge {  // between torch's layout and a tile: `count` examples of `featur
 };
 
 template <class T>
+struct Slots {  // a parameter under an optimiser: `count` numbers each; kept is null where nothing is pruned, else one byte a weight
+    T* weights;
+    const T* gradients;
+    T* first;                    // moments, as far as the rule has any
+    T* second;
+    const std::uint8_t* kept;
+    std::int64_t count;
+};
+
+template <class T>
+struct AdamRule {  // w = shrink w - rate m / (root_scale sqrt(v) + eps), of m += mean_step (g - m), v = square_keep v + square_step g^2
+    T rate, mean_step, square_keep, square_step, root_scale, eps;
+    T decay;                     // times w, joins g
+    T shrink;                    // decoupled decay
+};
+
+template <class T>
+struct SgdRule {  // w -= rate (nesterov g + heavy b), of b = momentum b + g; without moments w -= rate g
+    T rate, momentum, nesterov, heavy;
+    T decay;                     // times w, joins g
+};
+
+template <class T>
 struct Primitives {
     void (*product)(const Product<T>&, int panel);
     void (*gradients)(const Gradients<T>&, int panel);
@@ -70,6 +93,9 @@ struct Primitives {
     void (*row_sums)(const T* rows, std::int64_t ld, std::int64_t features, std::int64_t count, bool add, T* sums);
     // y = W x + bias for one example; `plan` is a product plan of full width
     void (*product_of_vector)(const PlanView&, int panel, const std::uint16_t* low_columns, const T* values, const T* x, const T* bias, bool relu, T* y);
+    // One optimiser step on the weights [first, last)
+    void (*adam)(const AdamRule<T>&, const Slots<T>&, std::int64_t first, std::int64_t last);
+    void (*sgd)(const SgdRule<T>&, const Slots<T>&, std::int64_t first, std::int64_t last);
 };
 
 struct InstructionSet {

@@ -5,17 +5,18 @@ namespace {
 
 // What is asked of each tensor, by interned name; torch's own constants. Made once and never freed: they live as long as torch.
 struct Torch {
-    nb::handle float32, float64, int64, strided, tensor;
-    nb::handle dtype, layout, shape, is_cpu, is_contiguous, data_ptr;
+    nb::handle float32, float64, int64, boolean, strided, tensor;
+    nb::handle dtype, layout, shape, is_cpu, is_contiguous, data_ptr, numel;
     Torch() {
         const nb::module_ torch = nb::module_::import_("torch");
         float32 = nb::object(torch.attr("float32")).release();
         float64 = nb::object(torch.attr("float64")).release();
         int64 = nb::object(torch.attr("int64")).release();
+        boolean = nb::object(torch.attr("bool")).release();
         strided = nb::object(torch.attr("strided")).release();
         tensor = nb::object(torch.attr("Tensor")).release();
         for (const auto& [name, text] : {std::pair{&dtype, "dtype"}, {&layout, "layout"}, {&shape, "shape"}, {&is_cpu, "is_cpu"},
-                                         {&is_contiguous, "is_contiguous"}, {&data_ptr, "data_ptr"}})
+                                         {&is_contiguous, "is_contiguous"}, {&data_ptr, "data_ptr"}, {&numel, "numel"}})
             *name = nb::handle(PyUnicode_InternFromString(text));
     }
 };
@@ -88,10 +89,36 @@ const std::int64_t* ids_of(nb::handle tensor, const char* name, std::int64_t lim
     return ids;
 }
 
+namespace {
+
+void check_number(nb::handle tensor, const char* name, Number number) {
+    if (number_of(tensor, name) == number) return;
+    const nb::object found = attribute(tensor, torch_names().dtype);
+    throw nb::type_error((std::string(name) + " must be of the layer's dtype, not " + nb::str(found).c_str()).c_str());
+}
+
+}  // namespace
+
+void* memory_of(nb::handle tensor, const char* name, Number number, std::int64_t* count) {
+    check_number(tensor, name, number);
+    check_plain(tensor, name);
+    *count = nb::cast<std::int64_t>(called(tensor, torch_names().numel));
+    return pointer_of(tensor);
+}
+
+const std::uint8_t* flags_or_null(nb::handle tensor, const char* name, std::int64_t count) {
+    if (tensor.is_none()) return nullptr;
+    check_tensor(tensor, name);
+    if (!attribute(tensor, torch_names().dtype).is(torch_names().boolean)) throw nb::type_error((std::string(name) + " must be bool").c_str());
+    check_plain(tensor, name);
+    if (nb::cast<std::int64_t>(called(tensor, torch_names().numel)) != count)
+        throw nb::value_error((std::string(name) + " must have " + std::to_string(count) + " flags").c_str());
+    return static_cast<const std::uint8_t*>(pointer_of(tensor));
+}
+
 void* memory_of(nb::handle tensor, const char* name, Number number, std::initializer_list<std::int64_t> shape) {
     const Torch& names = torch_names();
-    if (number_of(tensor, name) != number)
-        throw nb::type_error((std::string(name) + " must be of the layer's dtype, not " + nb::str(attribute(tensor, names.dtype)).c_str()).c_str());
+    check_number(tensor, name, number);
     check_plain(tensor, name);
     const nb::object found = attribute(tensor, names.shape);
     bool fits = PyTuple_Check(found.ptr()) && PyTuple_GET_SIZE(found.ptr()) == Py_ssize_t(shape.size());

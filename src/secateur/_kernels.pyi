@@ -1,5 +1,7 @@
 """The compiled kernels (kernels/module.cpp). Tensors are checked there: a wrong shape, dtype, device or stride raises."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -142,3 +144,29 @@ class Recurrence:
 def instruction_set() -> str: ...
 def instruction_sets() -> list[str]: ...
 def thread_source() -> str: ...
+def adam_step(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    first: Sequence[Tensor],
+    second: Sequence[Tensor],
+    kept: Sequence[Tensor | None],
+    rate: float,
+    mean_step: float,
+    square_keep: float,
+    root_scale: float,
+    eps: float,
+    decay: float,
+    shrink: float,
+    threads: int,
+) -> None: ...
+def sgd_step(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    buffers: Sequence[Tensor | None],
+    kept: Sequence[Tensor | None],
+    rate: float,
+    momentum: float,
+    nesterov: bool,
+    decay: float,
+    threads: int,
+) -> None: ...

@@ -67,11 +67,15 @@ class Dropout(nn.Module):
         return f"p={self.p}" + (f", locked={self.locked}" if self.locked is not None else "")
 
 
+def dropout_modules(model: nn.Module) -> list[tuple[str, Dropout]]:
+    """Every `Dropout` of `model` with its qualified name, which the loop places before each step."""
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, Dropout)]
+
+
 def set_dropout(model: nn.Module, seed: int, step: int) -> None:
-    """Set every `Dropout` of `model` to (`seed`, its qualified name, `step`). The loop calls it before each step."""
-    for name, module in model.named_modules():
-        if isinstance(module, Dropout):
-            module.place(seed, name, step)
+    """Set every `Dropout` of `model` to (`seed`, its qualified name, `step`)."""
+    for name, module in dropout_modules(model):
+        module.place(seed, name, step)
 
 
 def foreign_dropout(model: nn.Module) -> list[str]:

@@ -13,7 +13,7 @@ from secateur.data.dataset import Batch
 from secateur.data.parsed import Array
 from secateur.seeds import generator
 
-GATHERED_AT_ONCE = 1 << 18
+GATHERED_AT_ONCE = 1 << 17
 """About so many values of an array are gathered at a time, to stay in the cache; batches are slices of what was gathered."""
 
 POOL = 50
@@ -65,7 +65,8 @@ class ArraySplit:
         if self.scaling is None:
             return inputs
         factor, shift = self.scaling
-        return inputs.to(torch.float32, copy=True).mul_(factor).add_(shift)
+        scaled = inputs.to(torch.float32, copy=True)
+        return torch.addcmul(shift, scaled, factor, out=scaled)  # one pass, in place: each costs as much as a small layer
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.data.dataset import Dataset
-from secateur.dropout import foreign_dropout, set_dropout
+from secateur.dropout import dropout_modules, foreign_dropout
 from secateur.errors import InputError
 from secateur.linear_maps import LinearMap, linear_maps
 from secateur.masks import Mask
@@ -186,6 +186,7 @@ def train(run: Run, actions: Actions) -> None:
     base_rates = [group["lr"] for group in run.optimizer.param_groups]
     evaluate_every = max(1, settings.evaluate.iterations(run.steps_per_epoch))
     reseed_foreign = bool(foreign_dropout(run.model))
+    dropouts = dropout_modules(run.model)
     parameters = list(run.model.parameters())
     at = {point: tuple(actions.get(point, ())) for point in ("start", "gradients", "updated", "evaluated", "epoch")}
     for act in at["start"]:
@@ -198,7 +199,8 @@ def train(run: Run, actions: Actions) -> None:
         if place == 0:
             run.carried = None
         for inputs, targets in run.dataset.splits["train"].epoch(settings.batch, run.seeds.data_order, epoch, place):
-            set_dropout(run.model, run.seeds.dropout, run.step)
+            for name, module in dropouts:
+                module.place(run.seeds.dropout, name, run.step)
             if reseed_foreign:
                 torch.manual_seed(run.seeds.dropout + run.step)
             factor = run.factor(run.step)
@@ -218,7 +220,8 @@ def train(run: Run, actions: Actions) -> None:
             if not run.skip_update:
                 run.optimizer.step()
             run.skip_update = False
-            run.optimizer.zero_grad(set_to_none=True)
+            for parameter in parameters:
+                parameter.grad = None
             run.step += 1
             run.loss_sum += value
             run.loss_count += 1

@@ -8,6 +8,7 @@ from torch import Tensor
 from secateur.errors import PruningError
 from secateur.masks import Mask
 from secateur.training.loop import Run
+from secateur.training.mask_holding import MaskHolding
 from secateur.training.states import live_tensors
 
 
@@ -16,13 +17,16 @@ class KeepPruned:
 
     Gradients alone would not do: momentum, Adam's moments and weight decay revive weights. Weights alone would not
     either: the gradient's norm would count what is not there. Call `enforce` when the mask changes: it zeroes the
-    weights and the optimiser's moments at what is pruned.
+    weights and the optimiser's moments at what is pruned. An optimiser that holds masks itself is given it, and no pass over the weights
+    is left to do here, but for the gradients where they are clipped.
     """
 
     def __init__(self) -> None:
         self._mask: Mask | None = None
         self._parameters: list[Tensor] = []
         self._kept: list[Tensor] = []
+        self._factors: list[Tensor] = []  # the same as numbers, where they are multiplied
+        self._handed_over = False
 
     def enforce(self, run: Run) -> None:
         """Take over `run.mask`: zero pruned weights and the optimiser's state there."""
@@ -33,11 +37,14 @@ class KeepPruned:
                 for value in run.optimizer.state.get(parameter, {}).values():
                     if isinstance(value, Tensor) and value.shape == parameter.shape:
                         value.mul_(kept)
+        self._handed_over = isinstance(run.optimizer, MaskHolding) and run.settings.masking == "enforced"
+        if isinstance(run.optimizer, MaskHolding) and self._handed_over:
+            run.optimizer.hold(dict(zip(self._parameters, self._kept, strict=True)))
 
     def hold(self, run: Run) -> None:
         """Take over `run.mask` and change nothing yet."""
+        self._mask, self._parameters, self._kept, self._factors = run.mask, [], [], []
         if run.mask is None:
-            self._mask, self._parameters, self._kept = None, [], []
             return
         live = live_tensors(run.model)
         sparse = {name for name, (_, pattern) in live.items() if pattern is not None}  # those have nothing to zero
@@ -46,24 +53,29 @@ class KeepPruned:
         if missing:
             raise PruningError(f"the model has no parameter {', '.join(sorted(missing))}, which the mask covers")
         pruned_somewhere = [name for name in covered if run.mask.pattern(name).kept < run.mask.pattern(name).size]
-        self._mask = run.mask
         self._parameters = [covered[name] for name in pruned_somewhere]
-        self._kept = [run.mask[name].to(parameter.dtype) for name, parameter in zip(pruned_somewhere, self._parameters, strict=True)]
+        self._kept = [run.mask[name] for name in pruned_somewhere]
 
-    @torch.no_grad()
     def mask_gradients(self, run: Run) -> None:
         """At `gradients`: zero what pruned weights got."""
         self._check(run)
-        pairs = [(p.grad, kept) for p, kept in zip(self._parameters, self._kept, strict=True) if p.grad is not None]
-        if pairs:
-            torch._foreach_mul_([gradient for gradient, _ in pairs], [kept for _, kept in pairs])
+        if self._handed_over and run.settings.clip is None:
+            return
+        reached = [(p.grad, factor) for p, factor in zip(self._parameters, self._as_factors(), strict=True) if p.grad is not None]
+        if reached:
+            torch._foreach_mul_([gradient for gradient, _ in reached], [factor for _, factor in reached])
 
-    @torch.no_grad()
     def mask_weights(self, run: Run) -> None:
         """At `updated`: zero the pruned weights again."""
         self._check(run)
-        if self._parameters:
-            torch._foreach_mul_(self._parameters, self._kept)
+        if self._parameters and not self._handed_over:
+            with torch.no_grad():
+                torch._foreach_mul_(self._parameters, self._as_factors())
+
+    def _as_factors(self) -> list[Tensor]:
+        if not self._factors:
+            self._factors = [kept.to(parameter.dtype) for kept, parameter in zip(self._kept, self._parameters, strict=True)]
+        return self._factors
 
     def _check(self, run: Run) -> None:
         if self._mask is not run.mask:

@@ -1,4 +1,4 @@
-"""Optimisers by name: torch's own, in the fused form where there is one."""
+"""Optimisers by name: on a CPU those that hold a mask as they step, elsewhere torch's own, fused."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.registry import optimizers
+from secateur.training.mask_holding import Adam, MaskHolding, Sgd
 
 
 @optimizers.register("sgd")
@@ -16,7 +17,10 @@ def sgd(
     parameters: Iterable[nn.Parameter], *, lr: float = 0.1, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False
 ) -> torch.optim.Optimizer:
     """Stochastic gradient descent, with momentum and (coupled) weight decay."""
-    return torch.optim.SGD(list(parameters), lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True)
+    found = list(parameters)
+    if MaskHolding.takes(found):
+        return Sgd(found, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov)
+    return torch.optim.SGD(found, lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True)
 
 
 @optimizers.register("adam")
@@ -29,7 +33,10 @@ def adam(
     weight_decay: float = 0.0,
 ) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba 2015); weight decay is added to the gradient."""
-    return torch.optim.Adam(list(parameters), lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+    found = list(parameters)
+    if MaskHolding.takes(found):
+        return Adam(found, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, decoupled=False)
+    return torch.optim.Adam(found, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
 
 
 @optimizers.register("adamw")
@@ -42,7 +49,10 @@ def adamw(
     weight_decay: float = 0.01,
 ) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
-    return torch.optim.AdamW(list(parameters), lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+    found = list(parameters)
+    if MaskHolding.takes(found):
+        return Adam(found, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, decoupled=True)
+    return torch.optim.AdamW(found, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
