@@ -19,11 +19,13 @@ from secateur.reports.markup import text
 
 @dataclass(frozen=True)
 class Table:
-    """A table beside an analysis' chart: heads are (title, is a number), rows are (the arm that hides it, or None; its cells as text)."""
+    """A table beside an analysis' chart: heads are (title, is a number), rows are (the arm that hides it, or None; its cells as text).
+    With a `summary` it is closed until the reader opens it."""
 
     caption: str
     heads: Sequence[tuple[str, bool]]
     rows: Sequence[tuple[str | None, Sequence[str]]]
+    summary: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ def of_study(study: Any) -> list[Analysis]:
 def _table(table: Table | None) -> str:
     if table is None:
         return ""
-    return markup.table(table.caption, table.heads, [(series, [text(cell) for cell in cells]) for series, cells in table.rows])
+    inside = markup.table(table.caption, table.heads, [(series, [text(cell) for cell in cells]) for series, cells in table.rows])
+    return markup.details(table.summary, inside) if table.summary else inside
 
 
 def _shown(analysis: Analysis, mean: float) -> str:
@@ -150,4 +153,5 @@ def _shown(analysis: Analysis, mean: float) -> str:
         return say.signed(number, 2)
     if not analysis.percent:
         return f"{number:.3g}"
-    return f"{number:.1f}" if abs(number) >= 1 or number == 0 else f"{number:.2g}"
+    digits = 0 if abs(number) >= 10 or number == 0 else 1 if abs(number) >= 1 else 2
+    return say.signed(number, digits).lstrip("+")

@@ -90,12 +90,12 @@ def _place(analysis: Analysis, drawn: Rows) -> Spec:
     if analysis.kind == "bars":
         axis: Spec = {"title": analysis.x_title or None, "labelAngle": 0, "labelLimit": 160}
         return {"field": "x", "type": "nominal", "sort": None, "axis": axis}
-    x: Spec = {"field": "x", "type": "quantitative", "axis": {"title": analysis.x_title or analysis.x, "format": "~s"}}
+    x: Spec = {"field": "x", "type": "quantitative", "axis": {"title": analysis.x_title or analysis.x, "format": ".3~s"}}
     places = sorted({row["x"] for row in drawn})
     if len(places) <= _TICKS:
         x["axis"] |= {"values": places, "labelOverlap": True}
     if analysis.log_x:
-        x["scale"] = {"type": "log" if places and places[0] > 0 else "symlog"}
+        x["scale"] = {"type": "log", "nice": False, "padding": 14} if places and places[0] > 0 else {"type": "symlog"}
     return x
 
 
@@ -123,14 +123,17 @@ def _mark(analysis: Analysis, y: Spec) -> list[Spec]:
 
 
 def _matrix(analysis: Analysis, drawn: Rows) -> list[Spec]:
+    across, down = (list(dict.fromkeys(row[axis] for row in drawn)) for axis in ("x", "y"))
+    if set(across) == set(down):
+        across = down
     place: Spec = {
         "x": {
             "field": "x",
             "type": "nominal",
-            "sort": None,
+            "sort": across,
             "axis": {"title": analysis.x_title or analysis.x, "labelAngle": 0, "orient": "top", "labelLimit": 160},
         },
-        "y": {"field": "y", "type": "nominal", "sort": None, "axis": {"title": None, "labelLimit": 260}},
+        "y": {"field": "y", "type": "nominal", "sort": down, "axis": {"title": None, "labelLimit": 260}},
     }
     values = sorted(row["mean"] for row in drawn)
     data = _data(analysis)

@@ -14,7 +14,7 @@ from secateur.errors import StoreError
 from secateur.masks import Mask
 from secateur.reports.analyses import Analysis
 from secateur.reports.inside import Identity, Predictions
-from secateur.reports.questions import expense, likeness, restarts, stability, survivors, transfer, translations
+from secateur.reports.questions import early, expense, likeness, restarts, stability, survivors, transfer, translations
 from secateur.reports.study import Reported
 from secateur.studies.nodes import read_lines
 from secateur.studies.results import Study
@@ -22,21 +22,22 @@ from secateur.training.states import State
 
 LARGEST = 20_000_000
 MOST_MASKS = 40
+_PARTICLES = 100
 _LETTERS = 5
-_LOOKED_AT = 4
+_LOOKED_AT = 2
 
 
 class OpenedStudy(Study):
     """A study with `predictions()`, `weights()`, `words()` and `analyses()`: its report gets the sections that look inside.
 
     `words` is the vocabulary in the order of the embedding's rows (by default the data set's, as the study recorded it), `looked_at` the
-    words whose neighbours and radar are shown (by default its most frequent words of five letters or more).
+    words whose neighbours and radar are shown (by default two frequent ones that are no mere particles).
     """
 
     def __init__(self, study: Study, words: Sequence[str] = (), looked_at: Sequence[str] = ()) -> None:
         super().__init__(study.store, study.record)
         self._words = tuple(words or study.record["method"].get("words", ()))
-        frequent = (word for word in self._words if len(word) >= _LETTERS and word.isalpha())
+        frequent = (word for word in self._words[_PARTICLES:] if len(word) >= _LETTERS and word.isalpha())
         self._looked_at = tuple(looked_at or itertools.islice(frequent, _LOOKED_AT))
         self._masks: dict[tuple[str, str], Mask] = {}
 
@@ -99,6 +100,7 @@ class OpenedStudy(Study):
         masks = list(self.masks())
         yield from stability.analyses(reported, self.measures("stability"))
         yield from restarts.analyses(reported)
+        yield from early.analyses(reported, masks)
         yield from transfer.analyses(reported)
         yield from likeness.analyses(reported, masks, self.mask_histories())
         yield from survivors.analyses(reported, masks)

@@ -42,7 +42,7 @@ def controls(reported: Reported) -> list[str]:
 
 def rewind_sweep(reported: Reported) -> dict[str, int]:
     """Arm -> the step it restarts from, for the largest family of arms that differ in nothing else; empty unless there are three steps."""
-    steps = _steps_per_epoch(reported)
+    steps = steps_per_epoch(reported)
     families: dict[str, dict[str, int]] = {}
     for arm in reported.arms:
         rewind, settings = rewind_of(reported, arm), settings_of(reported, arm)
@@ -89,7 +89,7 @@ def _score_of(reported: Reported, arm: str) -> str:
     return str(score.get("name", "")) if isinstance(score, Mapping) else str(score)
 
 
-def _steps_per_epoch(reported: Reported) -> int | None:
+def steps_per_epoch(reported: Reported) -> int | None:
     """Optimiser steps of an epoch of the dense network, from its first evaluation."""
     curves = reported.curves
     if curves.is_empty() or "epoch" not in curves.columns:

@@ -54,7 +54,7 @@ def analyses(reported: Reported, latencies: pl.DataFrame | None = None) -> Itera
         log_x=True,
         coloured="arms",
         percent=say.is_fraction(reported.rule.metric),
-        x_title="cost",
+        x_title="cost, as chosen above",
         value_title=f"test {metric}",
     )
     yield from _by_layer(reported)

@@ -117,7 +117,7 @@ def _between_arms(by_level: Mapping[str, Group]) -> Iterator[Analysis]:
         pick_title="Weights left",
         percent=True,
         value_title="shared beyond chance, %",
-        x_title="and",
+        x_title="the other",
     )
 
 

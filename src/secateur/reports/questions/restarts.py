@@ -20,7 +20,7 @@ def analyses(reported: Reported) -> Iterator[Analysis]:
     frame = differences(reported.results, rule)
     if frame.is_empty():
         return
-    frame = frame.with_columns((pl.col("difference") * _scale(reported)).alias("difference"))
+    frame = frame.with_columns((pl.col("difference") * scale(reported)).alias("difference"))
     yield from _sweep(reported, frame)
     yield from _parts(reported, frame)
     yield from _untrained(reported, frame)
@@ -33,7 +33,8 @@ def unit(reported: Reported) -> str:
     return "points" if say.is_fraction(reported.rule.metric) else say.metric_name(reported.rule.metric)
 
 
-def _scale(reported: Reported) -> int:
+def scale(reported: Reported) -> int:
+    """What a difference is multiplied by to be in that unit."""
     return 100 if reported.rule.margin_is_relative or say.is_fraction(reported.rule.metric) else 1
 
 

@@ -100,7 +100,7 @@ def _table(reported: Reported, frame: pl.DataFrame, percent: bool) -> Table | No
     heads = [("arm", False), ("weights left", True), ("barrier, 95 % interval", True), ("n", True)]
     heads += [(f"minus {control}'s, paired", True) for control in controls]
     unit = "points of error" if percent else "the metric's own unit"
-    return Table(f"Error barriers, in {unit}", heads, lines)
+    return Table(f"Error barriers, in {unit}", heads, lines, summary="Every barrier, with its paired differences to the controls'")
 
 
 def _estimate(values: list[float], signed: bool = False) -> str:

@@ -26,7 +26,7 @@ def analyses(reported: Reported, masks: Iterable[tuple[Identity, Mask]]) -> Iter
     own = [(identity, mask) for identity, mask in masks if "mask_from" not in arms.settings_of(reported, identity["arm"])]
     maps = reported.method.get("maps", [])
     yield from _blocks(own, [entry for entry in maps if entry["blocks"]])
-    yield from _neurons(own)
+    yield from _neurons(reported, own)
     yield from _words(reported, own, [entry["parameter"] for entry in maps if entry["kind"] == "embedding"])
 
 
@@ -61,23 +61,28 @@ def _blocks(masks: Sequence[tuple[Identity, Mask]], maps: Sequence[Mapping[str, 
     )
 
 
-def _neurons(masks: Sequence[tuple[Identity, Mask]]) -> Iterator[Analysis]:
+def _neurons(reported: Reported, masks: Sequence[tuple[Identity, Mask]]) -> Iterator[Analysis]:
+    layers = reported.layers
+    kinds = dict(layers.select("parameter", "kind").unique().iter_rows()) if len(layers) else {}
     rows = []
     for identity, mask in masks:
         place = {"level": identity["level"], "density": mask.density, "series": series_of(identity)}
         for parameter, (outputs, inputs) in kept_connections(mask).items():
             shape = mask.pattern(parameter).shape
             count = shape[0] - len(mask.pattern(parameter).excluded_rows)
-            rows.append(place | {"end": f"{parameter}: outputs", "alone": outputs / count})
-            rows.append(place | {"end": f"{parameter}: inputs", "alone": inputs / shape[1]})
-    if not any(row["alone"] for row in rows):
+            ends = ("words", "dimensions") if kinds.get(parameter) == "embedding" else ("outputs", "inputs")
+            rows.append(place | {"end": f"{parameter}: {ends[0]}", "alone": outputs / count})
+            rows.append(place | {"end": f"{parameter}: {ends[1]}", "alone": inputs / shape[1]})
+    concerned = {row["end"] for row in rows if row["alone"]}
+    if not concerned:
         return
     yield Analysis(
         name="neurons",
         title="What is cut off?",
         lead="Outputs and inputs of a layer that no weight is left of: neurons, filters, words that pruning by weights removes whole.",
-        caption="Percent of a parameter's outputs (rows) and inputs (columns) without a kept weight; means over replicates.",
-        frame=arms.with_left(pl.DataFrame(rows)),
+        caption="Percent of a parameter's outputs (rows) and inputs (columns) without a kept weight; means over replicates. "
+        "Where all have some, there is no line.",
+        frame=arms.with_left(pl.DataFrame([row for row in rows if row["end"] in concerned])),
         kind="matrix",
         x="left",
         y="end",

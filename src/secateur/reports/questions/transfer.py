@@ -9,7 +9,7 @@ import polars as pl
 from secateur.analysis.differences import differences
 from secateur.reports.analyses import Analysis
 from secateur.reports.questions import arms
-from secateur.reports.questions.restarts import unit
+from secateur.reports.questions.restarts import scale, unit
 from secateur.reports.study import Reported
 
 
@@ -21,8 +21,7 @@ def analyses(reported: Reported) -> Iterator[Analysis]:
     found = {arm: data.get(_source(reported, arm), data[arm]) for arm in reported.arms}
     if all(found[arm] == data[arm] for arm in reported.arms):
         return
-    scale = 1 if unit(reported) not in ("points", "% of dense") else 100
-    frame = differences(reported.results, reported.rule).with_columns((scale * pl.col("difference")).alias("difference"))
+    frame = differences(reported.results, reported.rule).with_columns((scale(reported) * pl.col("difference")).alias("difference"))
     if frame.is_empty():
         return
     origin = {arm: _origin(reported, arm, found[arm]) for arm in reported.arms}
