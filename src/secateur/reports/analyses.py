@@ -153,5 +153,5 @@ def _shown(analysis: Analysis, mean: float) -> str:
         return say.signed(number, 2)
     if not analysis.percent:
         return f"{number:.3g}"
-    digits = 0 if abs(number) >= 10 or number == 0 else 1 if abs(number) >= 1 else 2
-    return say.signed(number, digits).lstrip("+")
+    whole = number == 0 or (analysis.kind == "matrix" and abs(number) >= 10)
+    return say.signed(number, 0 if whole else 1 if abs(number) >= 1 else 2).lstrip("+")
