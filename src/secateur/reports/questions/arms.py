@@ -71,6 +71,19 @@ def with_series(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.Series("series", [series_of(row) for row in frame.iter_rows(named=True)], dtype=pl.String))
 
 
+def with_setting(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """The frame with the column `setting`: the values of `columns` and of the swept factors, in words, for the reader to choose from."""
+    factors = [column for column in frame.columns if column.startswith("factor.")]
+    named = [pl.col(column).cast(pl.String) for column in columns]
+    named += [pl.lit(f"{column.removeprefix('factor.')} = ") + pl.col(column).cast(pl.String) for column in factors]
+    return frame.with_columns((pl.concat_str(named, separator=", ", ignore_nulls=True) if named else pl.lit("")).alias("setting"))
+
+
+def is_swept(frame: pl.DataFrame) -> bool:
+    """Whether the rows are of several settings of swept factors."""
+    return any(column.startswith("factor.") for column in frame.columns)
+
+
 def in_order(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Rows in the order of the arms in `names`; those of other arms are left out."""
     order = {name: place for place, name in enumerate(names)}

@@ -35,7 +35,9 @@ def analyses(reported: Reported, masks: Iterable[tuple[Identity, Mask]]) -> Iter
             title="How good are early tickets?",
             lead="Each point: tickets whose masks were drawn at that step of dense training, against the dense network.",
             caption="Paired by replicate; means with 95 % intervals. Zero is the dense network.",
-            frame=_placed(frame.with_columns(scale(reported) * pl.col("difference")), drawn_at),
+            frame=arms.with_setting(_placed(frame.with_columns(pl.col("difference") * scale(reported)), drawn_at)),
+            pick="setting" if arms.is_swept(frame) else None,
+            pick_title="With",
             kind="lines",
             x="step",
             value="difference",
@@ -57,7 +59,8 @@ def analyses(reported: Reported, masks: Iterable[tuple[Identity, Mask]]) -> Iter
             continue
         shared = beyond_chance(mask, other)
         if shared is not None:
-            rows.append({"arm": identity["arm"], "level": identity["level"], "density": mask.density, "beyond": shared})
+            factors = {key: value for key, value in identity.items() if key.startswith("factor.")}
+            rows.append(factors | {"arm": identity["arm"], "level": identity["level"], "density": mask.density, "beyond": shared})
     if not rows:
         return
     yield Analysis(
@@ -66,7 +69,9 @@ def analyses(reported: Reported, masks: Iterable[tuple[Identity, Mask]]) -> Iter
         lead="Masks drawn at a step of dense training, compared with those of the trained network in the same replicate.",
         caption="Of the weights kept, how many the trained network's mask keeps too, beyond chance: 100 % is all of them, 0 as by chance. "
         "Means over replicates with 95 % intervals.",
-        frame=_placed(pl.DataFrame(rows), drawn_at),
+        frame=arms.with_setting(_placed(pl.DataFrame(rows), drawn_at)),
+        pick="setting" if arms.is_swept(pl.DataFrame(rows)) else None,
+        pick_title="With",
         kind="lines",
         x="step",
         value="beyond",

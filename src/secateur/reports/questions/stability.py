@@ -14,7 +14,7 @@ from secateur.reports.questions import arms
 from secateur.reports.study import Reported
 
 _CAPTION = (
-    "Highest error on the straight line between the two, above the mean of its ends; about zero is stable. "
+    "Highest error (or loss) on the straight line between the two, above the mean of its ends; about zero is stable. "
     "Means over replicates with 95 % intervals."
 )
 
@@ -24,27 +24,28 @@ def analyses(reported: Reported, barriers: pl.DataFrame) -> Iterator[Analysis]:
     if barriers.is_empty():
         return
     frame = arms.with_series(barriers.with_columns(pl.col("density").fill_null(1.0)))
-    frame = frame.with_columns((100 * pl.col("density")).round(3).alias("kept"))
-    percent = say.is_fraction(reported.rule.metric)
+    frame = frame.with_columns((100 * pl.col("density")).mean().over("series", "level").round(3).alias("kept"))
+    measured = _measured(reported, arms.in_order(frame, [DENSE, *reported.arms]))
     yield Analysis(
         name="stability",
         title="Stability to the noise of training",
         lead="Two copies from one start, trained in another order of the data: how much worse is what lies between them?",
         caption=_CAPTION,
-        frame=_one_density_a_level(arms.in_order(frame, [DENSE, *reported.arms])),
+        frame=measured,
         kind="lines",
         x="kept",
         value="barrier",
         series="series",
         kept=True,
         coloured="arms",
+        pick="measure",
+        pick_title="Barrier in",
         x_title="weights left (%)",
-        value_title="error barrier",
-        percent=percent,
-        table=_table(reported, frame, percent),
+        value_title="barrier",
+        table=_table(reported, frame),
     )
     sweep = arms.rewind_sweep(reported)
-    pruned = frame.filter(pl.col("arm").is_in(list(sweep)) & (pl.col("level") > 0))
+    pruned = measured.filter(pl.col("arm").is_in(list(sweep)) & (pl.col("level") > 0))
     if not sweep or pruned.is_empty():
         return
     yield Analysis(
@@ -52,17 +53,31 @@ def analyses(reported: Reported, barriers: pl.DataFrame) -> Iterator[Analysis]:
         title="From which rewind point on are tickets stable?",
         lead="The same barrier against the step that tickets are rewound to, a line a density.",
         caption=_CAPTION,
-        frame=at_steps(pruned, sweep),
+        frame=arms.with_setting(at_steps(pruned, sweep), "measure"),
         kind="lines",
         x="step",
         value="barrier",
         series="left",
         log_x=True,
         coloured="densities",
+        pick="setting",
+        pick_title="Barrier in",
         x_title="rewound to step",
-        value_title="error barrier",
-        percent=percent,
+        value_title="barrier",
     )
+
+
+def _measured(reported: Reported, frame: pl.DataFrame) -> pl.DataFrame:
+    """The barriers of the error, and those of the loss where there are any, one below the other, with `measure`."""
+    error = "error (points)" if say.is_fraction(reported.rule.metric) else say.metric_name(reported.rule.metric)
+    parts = [frame.with_columns(pl.col("barrier") * _scale(reported), pl.lit(error).alias("measure"))]
+    if "loss_barrier" in frame.columns:
+        parts.append(frame.with_columns(pl.col("loss_barrier").alias("barrier"), pl.lit("loss").alias("measure")))
+    return pl.concat(parts)
+
+
+def _scale(reported: Reported) -> int:
+    return 100 if say.is_fraction(reported.rule.metric) else 1
 
 
 def at_steps(frame: pl.DataFrame, sweep: Mapping[str, int]) -> pl.DataFrame:
@@ -73,33 +88,29 @@ def at_steps(frame: pl.DataFrame, sweep: Mapping[str, int]) -> pl.DataFrame:
     return arms.with_left(placed).sort("level", "step", maintain_order=True)
 
 
-def _one_density_a_level(frame: pl.DataFrame) -> pl.DataFrame:
-    """Replicates of one level stand at one place, their mean density."""
-    return frame.with_columns(pl.col("kept").mean().over("series", "level").round(3))
-
-
-def _table(reported: Reported, frame: pl.DataFrame, percent: bool) -> Table | None:
-    """Barriers, and their paired differences to those of the controls at the same density."""
+def _table(reported: Reported, frame: pl.DataFrame) -> Table | None:
+    """Barriers of the error, and their paired differences to those of the controls at the same density and setting."""
     controls = [arm for arm in arms.controls(reported) if arm in frame["arm"]]
-    scale = 100 if percent else 1
-    values: dict[tuple[str, int], dict[object, float]] = {}
-    keys = ["replicate", *[column for column in frame.columns if column.startswith("factor.")]]
-    for row in frame.iter_rows(named=True):
-        values.setdefault((row["arm"], row["level"]), {})[tuple(row[key] for key in keys)] = scale * row["barrier"]
+    settled = arms.with_setting(frame)
+    values: dict[tuple[str, str, int], dict[int, float]] = {}
+    places: dict[tuple[str, str, int], tuple[str, str]] = {}
+    for row in settled.iter_rows(named=True):
+        key = (row["setting"], row["arm"], row["level"])
+        values.setdefault(key, {})[row["replicate"]] = _scale(reported) * row["barrier"]
+        places[key] = (row["series"], say.density(row["kept"] / 100))
     lines = []
-    for arm in [DENSE, *[arm for arm in reported.arms if arm not in controls], *controls]:
-        for level in sorted(level for name, level in values if name == arm):
-            mine = values[arm, level]
-            kept = frame.filter((pl.col("arm") == arm) & (pl.col("level") == level))["density"].mean()
-            cells = [arm, say.density(float(kept)) if isinstance(kept, float) else "", _estimate(list(mine.values())), str(len(mine))]
-            for control in controls:
-                theirs = values.get((control, level), {}) if arm not in (DENSE, *controls) else {}
-                shared = [key for key in mine if key in theirs]
-                cells.append(_estimate([mine[key] - theirs[key] for key in shared], signed=True))
-            lines.append((arm, cells))
+    order = [DENSE, *[arm for arm in reported.arms if arm not in controls], *controls]
+    for setting, arm, level in sorted(values, key=lambda key: (key[0], order.index(key[1]), key[2])):
+        mine = values[setting, arm, level]
+        series, left = places[setting, arm, level]
+        cells = [series, left, _estimate(list(mine.values())), str(len(mine))]
+        for control in controls:
+            theirs = values.get((setting, control, level), {}) if arm not in (DENSE, *controls) else {}
+            cells.append(_estimate([mine[replicate] - theirs[replicate] for replicate in mine if replicate in theirs], signed=True))
+        lines.append((series, cells))
     heads = [("arm", False), ("weights left", True), ("barrier, 95 % interval", True), ("n", True)]
     heads += [(f"minus {control}'s, paired", True) for control in controls]
-    unit = "points of error" if percent else "the metric's own unit"
+    unit = "points of error" if say.is_fraction(reported.rule.metric) else say.metric_name(reported.rule.metric)
     return Table(f"Error barriers, in {unit}", heads, lines, summary="Every barrier, with its paired differences to the controls'")
 
 

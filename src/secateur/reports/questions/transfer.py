@@ -21,7 +21,7 @@ def analyses(reported: Reported) -> Iterator[Analysis]:
     found = {arm: data.get(_source(reported, arm), data[arm]) for arm in reported.arms}
     if all(found[arm] == data[arm] for arm in reported.arms):
         return
-    frame = differences(reported.results, reported.rule).with_columns((scale(reported) * pl.col("difference")).alias("difference"))
+    frame = differences(reported.results, reported.rule).with_columns((pl.col("difference") * scale(reported)).alias("difference"))
     if frame.is_empty():
         return
     origin = {arm: _origin(reported, arm, found[arm]) for arm in reported.arms}
@@ -37,12 +37,14 @@ def analyses(reported: Reported) -> Iterator[Analysis]:
         lead="Rows say where the masks were found, columns where they are trained and tested. "
         "Each cell is the difference to the dense network there.",
         caption=f"Differences in {unit(reported)}, paired by replicate; means over replicates.",
-        frame=frame.sort("level", pl.col("masks").replace_strict(order, return_dtype=pl.Int64), maintain_order=True),
+        frame=arms.with_setting(
+            frame.sort("level", pl.col("masks").replace_strict(order, return_dtype=pl.Int64), maintain_order=True), "left"
+        ),
         kind="matrix",
         x="trained on",
         y="masks",
         value="difference",
-        pick="left",
+        pick="setting",
         pick_title="Weights left",
         signed=True,
         value_title=f"difference to dense, {unit(reported)}",
