@@ -1,7 +1,16 @@
+import numpy as np
 import pytest
 import torch
 
-from secateur.analysis.masks_over_time import agreement, agreement_by_parameter, ever_kept, kept_connections, over_time, pairwise
+from secateur.analysis.masks_over_time import (
+    agreement,
+    agreement_by_parameter,
+    beyond_chance,
+    ever_kept,
+    kept_connections,
+    over_time,
+    pairwise,
+)
 from secateur.errors import PruningError
 from secateur.masks import Mask, Pattern, random_pattern
 
@@ -63,3 +72,20 @@ def test_neurons_that_are_cut_off_are_counted() -> None:
 def test_masks_of_different_networks_are_refused() -> None:
     with pytest.raises(PruningError, match="different parameters"):
         agreement(mask([], []), Mask({"a": torch.ones(4, dtype=torch.bool)}))
+
+
+def test_beyond_chance_is_one_for_a_part_of_the_other_and_none_for_random_masks() -> None:
+    assert beyond_chance(mask([0, 1], [2]), mask([0, 1, 2], [2])) == 1.0
+    assert beyond_chance(mask([0, 1], []), mask([2, 3], [])) == pytest.approx((0 - 1) / (2 - 1))
+    assert beyond_chance(mask([0, 1, 2, 3], []), mask([0], [])) is None
+    # layers of unlike density overlap by more than the overall density, by chance alone
+    masks = [Mask({n: random_pattern((100, 50), kept, seed, n) for n, kept in (("a", 4500), ("b", 50))}) for seed in range(2)]
+    assert agreement(*masks).overlap > 0.8
+    assert beyond_chance(*masks) == pytest.approx(0.0, abs=0.02)
+
+
+def test_masks_held_as_bits_and_as_indices_are_compared() -> None:
+    few, many = Pattern.from_indices((1000,), np.array([3, 500])), Pattern.from_tensor(torch.arange(1000) >= 500)
+    assert (few.stored()[0], many.stored()[0]) == ("indices", "bits")
+    assert agreement(Mask({"w": few}), Mask({"w": many})).both == 1
+    assert agreement(Mask({"w": few}), Mask({"w": few})).both == 2

@@ -9,7 +9,8 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from secateur.masks import Mask
+from secateur.errors import PruningError
+from secateur.masks import Mask, Pattern
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,32 @@ def agreement(first: Mask, second: Mask) -> Agreement:
 
 def agreement_by_parameter(first: Mask, second: Mask) -> dict[str, Agreement]:
     """How two masks over the same parameters agree, for each parameter. `PruningError` for masks over different ones."""
-    together = first & second
+    if set(first) != set(second):
+        raise PruningError(f"masks over different parameters cannot be compared: {', '.join(sorted(set(first) ^ set(second)))}")
     return {
-        name: Agreement(pattern.prunable, pattern.kept, second.pattern(name).kept, together.pattern(name).kept)
+        name: Agreement(pattern.prunable, pattern.kept, second.pattern(name).kept, _kept_by_both(pattern, second.pattern(name)))
         for name, pattern in first.patterns.items()
     }
+
+
+def beyond_chance(first: Mask, second: Mask) -> float | None:
+    """How much of the sparser mask the other holds too, beyond what independent random masks as dense in each parameter would: 1 when
+    all of it, 0 as by chance, below 0 when they avoid one another. None where chance alone gives all."""
+    parts = agreement_by_parameter(first, second).values()
+    expected = sum(part.first * part.second / part.prunable for part in parts if part.prunable)
+    fewer = sum(min(part.first, part.second) for part in parts)
+    both = sum(part.both for part in parts)
+    return (both - expected) / (fewer - expected) if fewer > expected else None
+
+
+def _kept_by_both(first: Pattern, second: Pattern) -> int:
+    """Weights that both patterns keep, counted in the form in which they are held. `PruningError` for other shapes."""
+    if first.shape != second.shape:
+        raise PruningError(f"masks of shapes {first.shape} and {second.shape} cannot be compared")
+    (form, mine), (other_form, theirs) = first.stored(), second.stored()
+    if form == other_form == "bits":
+        return int(np.count_nonzero(np.unpackbits(mine & theirs)))
+    return int(np.intersect1d(first.indices(), second.indices(), assume_unique=True).size)
 
 
 def pairwise(masks: Mapping[str, Mask]) -> pl.DataFrame:

@@ -153,7 +153,7 @@ def judge(frame: pl.DataFrame, rule: Rule, controls: Mapping[str, str] | None = 
     """
     if rule.column not in frame.columns:
         raise InputError(f"the results have no column {rule.column!r}; they have {', '.join(frame.columns)}")
-    cells = _cells(frame, rule)
+    cells = cells_of(frame, rule)
     names = list(dict.fromkeys(arm for arm, _, _ in cells if arm != DENSE))
     controls = dict(controls or {})
     verdicts: list[Verdict] = []
@@ -161,7 +161,7 @@ def judge(frame: pl.DataFrame, rule: Rule, controls: Mapping[str, str] | None = 
     for arm in names:
         for factors in dict.fromkeys(f for a, f, _ in cells if a == arm):
             mine = [cell for (a, f, _), cell in cells.items() if a == arm and f == factors and not math.isnan(cell.density)]
-            dense = _dense_for(cells, arm, factors)
+            dense = dense_for(cells, arm, factors)
             levels = sorted((cell for cell in mine if cell is not dense), key=lambda cell: -cell.density)
             if not levels:
                 continue
@@ -194,7 +194,7 @@ def judge(frame: pl.DataFrame, rule: Rule, controls: Mapping[str, str] | None = 
 
 
 @dataclass
-class _Cell:
+class Cell:
     """The replicates of one arm at one level and one setting of the factors."""
 
     arm: str
@@ -212,7 +212,8 @@ class _Cell:
         return len(self.values) + len(self.diverged) + len(self.unfinished)
 
 
-def _cells(frame: pl.DataFrame, rule: Rule) -> dict[tuple[str, Factors, int], _Cell]:
+def cells_of(frame: pl.DataFrame, rule: Rule) -> dict[tuple[str, Factors, int], Cell]:
+    """The results grouped into cells, by (arm, factors, level); `InputError` for two rows of one replicate."""
     factor_columns = [column for column in frame.columns if column.startswith("factor.")]
     grouped: dict[tuple[str, Factors, int], list[dict[str, Any]]] = {}
     for row in frame.iter_rows(named=True):
@@ -228,7 +229,7 @@ def _cells(frame: pl.DataFrame, rule: Rule) -> dict[tuple[str, Factors, int], _C
         # a finished run whose metric is no number has diverged, whatever it was called
         diverged = [r["replicate"] for r in rows if r["status"] == "diverged" or (r["status"] == "done" and not _is_finite(r[rule.column]))]
         densities = [row["density"] for row in rows if _is_finite(row["density"])]
-        cells[key] = _Cell(
+        cells[key] = Cell(
             arm,
             level,
             factors,
@@ -242,7 +243,7 @@ def _cells(frame: pl.DataFrame, rule: Rule) -> dict[tuple[str, Factors, int], _C
     return cells
 
 
-def _dense_for(cells: Mapping[tuple[str, Factors, int], _Cell], arm: str, factors: Factors) -> _Cell | None:
+def dense_for(cells: Mapping[tuple[str, Factors, int], Cell], arm: str, factors: Factors) -> Cell | None:
     """Dense at the same setting of the factors, or at all of its own that are set (a factor of pruning does not touch it).
 
     An arm on other data than the study's dense network is compared with the dense network that it has there (its level 0).
@@ -256,7 +257,7 @@ def _dense_for(cells: Mapping[tuple[str, Factors, int], _Cell], arm: str, factor
     return there if there is not None and dense is not None and there.data != dense.data else dense
 
 
-def _verdict(cell: _Cell, dense: _Cell | None, control: _Cell | None, rule: Rule) -> Verdict:
+def _verdict(cell: Cell, dense: Cell | None, control: Cell | None, rule: Rule) -> Verdict:
     reasons: list[str] = []
     to_dense = _compare(cell.values, dense.values, DENSE, rule) if dense else None
     to_reinit = _compare(cell.values, control.values, control.arm, rule) if control else None
@@ -309,7 +310,7 @@ def _verdict(cell: _Cell, dense: _Cell | None, control: _Cell | None, rule: Rule
     )
 
 
-def _lacking_to_win(cell: _Cell, steps: Comparison | None, to_reinit: Comparison | None) -> list[str]:
+def _lacking_to_win(cell: Cell, steps: Comparison | None, to_reinit: Comparison | None) -> list[str]:
     lacking = []
     if steps is None:
         lacking.append("its step of best validation is not known")
@@ -332,7 +333,7 @@ def _compare(values: Mapping[int, float], against: Mapping[int, float], name: st
     return _comparison(name, _oriented(values, against, rule), rule.sign, rule.margin_is_relative)
 
 
-def _compare_steps(cell: _Cell, dense: _Cell | None) -> Comparison | None:
+def _compare_steps(cell: Cell, dense: Cell | None) -> Comparison | None:
     shared = sorted(cell.steps.keys() & dense.steps.keys()) if dense else []
     if dense is None:
         return None
@@ -365,7 +366,7 @@ def _in_raw_direction(of: st.Estimate, sign: int) -> tuple[float, float] | None:
     return (of.low, of.high) if sign > 0 else (-of.high, -of.low)
 
 
-def _pooled(levels: Sequence[_Cell], others: Mapping[int, _Cell], rule: Rule) -> Comparison | None:
+def _pooled(levels: Sequence[Cell], others: Mapping[int, Cell], rule: Rule) -> Comparison | None:
     """The mean difference over all densities, one number a replicate: levels of a replicate are not independent, replicates are."""
     cells = [cell for cell in levels if cell.level in others]
     if not cells:
@@ -392,7 +393,7 @@ def _is_finite(value: Any) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def _name(cell: _Cell, replicate: int) -> str:
+def _name(cell: Cell, replicate: int) -> str:
     factors = "".join(f", {name} = {value}" for name, value in cell.factors)
     return f"{cell.arm}, level {cell.level}, replicate {replicate}{factors}"
 

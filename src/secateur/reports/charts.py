@@ -24,6 +24,8 @@ class Window:
 
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+MOST_TICKS = 8
+DECADES = (100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 HOVER_POINTS = {"size": 14, "opacity": 0.01}
 _VISIBLE = {"filter": "indexof(hidden, datum.series) < 0"}
 
@@ -385,6 +387,12 @@ def _kept(window: Window, field: str = "kept") -> Spec:
             "labelOverlap": True,
         },
     }
+
+
+def kept_axis(kept: Sequence[float]) -> Spec:
+    """The axis of remaining weights, in percent, from dense to sparse: field `kept`, with the densities that there are marked."""
+    places = sorted({round(value, 6) for value in kept}, reverse=True)
+    return _kept(Window(tuple(places if len(places) <= MOST_TICKS else DECADES), 0.0, 1.0))
 
 
 def _colour(names: Sequence[str]) -> Spec:

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from secateur.analysis import phrasing as say
-from secateur.reports import analyses, chart_data, charts, inside, inside_charts, look
+from secateur.reports import analyses, analysis_charts, chart_data, charts, inside, inside_charts, look
 from secateur.reports.chart_data import Rows
 from secateur.reports.study import Reported
 
-_TICKS = 8
 _ROOM = 0.5
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A study's charts by name, and the rows of the data sets that they name."""
+    """A study's charts by name, the rows of the data sets that they name, and the further questions among them."""
 
     names: list[str]
     datasets: Mapping[str, Rows]
     specs: Mapping[str, charts.Spec]
+    questions: tuple[analyses.Analysis, ...] = ()
 
 
 def draw(reported: Reported) -> Drawn:
@@ -63,14 +63,16 @@ def draw(reported: Reported) -> Drawn:
     datasets |= inside.prediction_rows(reported)
     datasets |= inside.weight_rows(reported)
     specs |= _inside(datasets)
+    answered = []
     for analysis in analyses.of_study(reported.study):
         datasets[analysis.dataset] = analyses.rows(analysis)
         if datasets[analysis.dataset]:
-            specs[analysis.dataset] = analyses.spec(analysis, datasets[analysis.dataset])
+            specs[analysis.dataset] = analysis_charts.spec(analysis, datasets[analysis.dataset], names)
+            answered.append(analysis)
     if datasets["resolution"]:
         pairs = max((v.pairs for v in reported.judgement.verdicts), default=0)
         specs["resolution"] = charts.resolution(rule, pairs)
-    return Drawn(names, {name: rows for name, rows in datasets.items() if rows}, specs)
+    return Drawn(names, {name: rows for name, rows in datasets.items() if rows}, specs, tuple(answered))
 
 
 def _inside(datasets: Mapping[str, Rows]) -> dict[str, charts.Spec]:
@@ -96,7 +98,7 @@ def _inside(datasets: Mapping[str, Rows]) -> dict[str, charts.Spec]:
 def window(points: Rows, runs: Rows, marks: Sequence[float], most: float) -> charts.Window:
     """All runs and published numbers are in sight; of the intervals as much as leaves the runs most of the room."""
     densities = sorted({round(row["kept"], 6) for row in points if row["level"] > 0}, reverse=True)
-    ticks = densities if len(densities) <= _TICKS else [100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01]
+    ticks = densities if len(densities) <= charts.MOST_TICKS else charts.DECADES
     values = [row["value"] for row in runs] + [row["mean"] for row in points] + list(marks)
     if not values:
         return charts.Window(tuple(ticks), 0.0, 1.0)

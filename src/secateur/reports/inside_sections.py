@@ -65,7 +65,10 @@ def weights(index: int, drawn: Drawn) -> str:
     parts.append("</div></div>" + markup.lazy_table(index, "histograms", "Histograms as a table"))
     if "radar" in drawn.specs:
         labels = list(dict.fromkeys(row["pick"] for row in drawn.datasets["radar"]))
-        rows = [(None, [text(row["word"]), text(row["label"]), text(row["near"])]) for row in drawn.datasets["neighbours"]]
+        rows = [
+            (None, [text(row["word"]), text(row["label"]), text(row["near"])])
+            for row in sorted(drawn.datasets["neighbours"], key=lambda row: row["word"])
+        ]
         heads = [("word", False), ("network", False), ("nearest words, with cosine", False)]
         parts += [
             '<h3>Words</h3><div class="two"><div><div class="pick">',

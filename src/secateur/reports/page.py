@@ -64,7 +64,7 @@ def _article(index: int, reported: Reported, drawn: Drawn) -> str:
         sections.layers(index, drawn),
         inside_sections.forgotten(index, drawn),
         inside_sections.weights(index, drawn),
-        analyses.section(index, [analysis for analysis in analyses.of_study(reported.study) if analysis.dataset in drawn.specs]),
+        analyses.section(index, drawn.questions),
         sections.cost(index, reported, drawn),
         sections.published(reported, drawn),
         method.data_and_method(reported),

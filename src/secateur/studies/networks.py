@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import Any
 
 from torch import nn
 
+from secateur.accounting import cost
 from secateur.canonical import canonical_json
-from secateur.data.dataset import DataShape
-from secateur.linear_maps import prunable_mask
+from secateur.data.dataset import Dataset, DataShape
+from secateur.linear_maps import linear_maps, prunable_mask
 from secateur.registry import models
 from secateur.seeds import generator
 from secateur.studies.options import bind
@@ -21,6 +23,9 @@ def build_network(table: Mapping[str, Any], shape: DataShape, seed: int) -> nn.M
     options = {name: value for name, value in table.items() if name not in ("name", "source")}
     network: nn.Module = entry.make(shape, generator(seed), **bind(entry, options, f"model {table['name']}"))
     return network
+
+
+_COST_EXAMPLES = 4
 
 
 class Networks:
@@ -50,3 +55,21 @@ class Networks:
             prunable_mask(network, [selector])
         self._weights[canonical_json([table, digest])] = sum(parameter.numel() for parameter in network.parameters())
         self._checked.add(key)
+
+    def maps(self, table: Mapping[str, Any], dataset: Dataset) -> list[dict[str, Any]]:
+        """The network's linear maps as plain data: parameter, kind, blocks of outputs (gates; q, k, v), heads, and `uses`, how often each
+        of its weights is multiplied for an example (the mean over the first of the validation split)."""
+        network = build_network(table, dataset.shape, 0)
+        inputs, targets = next(iter(dataset.splits["valid"].in_order(_COST_EXAMPLES)))
+        uses = {layer.parameter: layer.uses / len(targets) for layer in cost(network, inputs).layers}
+        return [
+            {
+                "parameter": entry.parameter,
+                "kind": entry.kind,
+                "weights": prod(entry.shape),
+                "blocks": [{"name": block.name, "start": block.start, "stop": block.stop} for block in entry.blocks],
+                "heads": entry.heads,
+                "uses": uses[entry.parameter],
+            }
+            for entry in linear_maps(network)
+        ]

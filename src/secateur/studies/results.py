@@ -215,6 +215,8 @@ class Study:
             multiply_adds=facts.get("multiply_adds"),
             example_multiply_adds=facts.get("example_multiply_adds"),
             dense_multiply_adds=facts.get("dense_multiply_adds"),
+            bytes=facts.get("bytes"),
+            dense_bytes=facts.get("dense_bytes"),
             seconds=sum(self.store.timings(cell["train"]).values()) if trained is not None else None,
             execution=_executed(facts) if facts else None,
             status=self._status(cell, trained, evaluated),

@@ -95,7 +95,9 @@ def prepare(
     networks = Networks()
     plan = make_plan(loaded, source, networks, threads, execution)
     place = Store(Path(store))
-    record = record_of(plan, _metric(loaded, plan, source), _method(plan, source, threads), datetime.now(UTC).isoformat(timespec="seconds"))
+    record = record_of(
+        plan, _metric(loaded, plan, source), _method(plan, source, networks, threads), datetime.now(UTC).isoformat(timespec="seconds")
+    )
     return Prepared(plan, place, Study(place, record), source, networks, None if data_dir is None else str(data_dir), threads)
 
 
@@ -140,8 +142,8 @@ def _metric(recipe: Recipe, plan: Plan, source: DatasetSource) -> dict[str, Any]
     return {"name": metric.name, "higher_is_better": metric.higher_is_better, "margin": margin, "relative": metric.relative}
 
 
-def _method(plan: Plan, source: DatasetSource, threads: int) -> dict[str, Any]:
-    """What the method section needs and the store's nodes do not say: data, settings, seeds, machine."""
+def _method(plan: Plan, source: DatasetSource, networks: Networks, threads: int) -> dict[str, Any]:
+    """What a report needs and the store's nodes do not say: data and its words, settings, the network's linear maps, seeds, machine."""
     content = plan.recipe.content
     spec = plan.cells[0].train.spec
     sets = {cell.data: source.load(cell.train.spec["data"]) for cell in plan.cells}
@@ -149,10 +151,13 @@ def _method(plan: Plan, source: DatasetSource, threads: int) -> dict[str, Any]:
     return {
         "data": described[0],
         "all_data": described,
+        "words": list(source.load(spec["data"]).words),
+        "maps": networks.maps(spec["model"], source.load(spec["data"])),
         "model": spec["model"],
         "task": spec["task"],
         "train": spec["train"],
         "prune": content.get("prune", {}),
+        "rewind": content.get("rewind", "init"),
         "arms": content.get("arms", {}),
         "sweep": content.get("sweep", {}),
         "seeds": {"split": spec["data"].get("split_seed"), "replicates": list(range(content.get("replicates", 1)))},

@@ -26,7 +26,7 @@ class Translation:
 
     def __init__(
         self, *, label_smoothing: float = 0.0, beam: int = 1, length_penalty: float = 0.6, extra_tokens: int = 20,
-        bleu_batch: int = 128, samples: int = 20,
+        bleu_batch: int = 128, samples: int = 1000,
     ) -> None:  # fmt: skip
         self.metric = Metric("bleu", higher_is_better=True, margin=0.5)
         self.label_smoothing = label_smoothing
@@ -60,7 +60,7 @@ class Translation:
     def evaluate(self, model: nn.Module, dataset: Dataset, split: str, batch: int) -> Evaluation:
         """`bleu` (sacreBLEU of the whole split; its signature is in the notes), `bleu4_batch`, `loss` (nats a word, not smoothed).
 
-        Samples are the split's first sentences: source, reference, translation.
+        Samples are the split's first sentences, as many as `samples` says: source, reference, translation.
         """
         model.eval()
         pairs: Any = dataset.splits[split]
@@ -88,7 +88,7 @@ class Translation:
 @tasks.register("translation")
 def translation(
     dataset: Dataset, *, label_smoothing: float = 0.0, beam: int = 1, length_penalty: float = 0.6, extra_tokens: int = 20,
-    bleu_batch: int = 128, samples: int = 20,
+    bleu_batch: int = 128, samples: int = 1000,
 ) -> Translation:  # fmt: skip
     """Translation: sacreBLEU, greedy or with a `beam`; `bleu_batch` is the batch of study C's figure."""
     if beam < 1 or bleu_batch < 1:
