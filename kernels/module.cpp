@@ -168,6 +168,7 @@ void embedding_backward_of(const Pattern& pattern, Number number, nb::handle ids
 
 void bind_recurrent(nb::module_& module);  // recurrent_module.cpp
 void bind_optimizer(nb::module_& module);  // optimizer_module.cpp
+void bind_selection(nb::module_& module);  // selection_module.cpp
 
 }  // namespace secateur
 
@@ -245,6 +246,7 @@ NB_MODULE(_kernels, module) {
              "ids"_a, "dy"_a, "dvalues"_a, "threads"_a);
     bind_recurrent(module);
     bind_optimizer(module);
+    bind_selection(module);
     module.def("instruction_set", &instruction_set, "The instruction set in use: avx512, avx2 or baseline (SECATEUR_ISA forces one).");
     module.def("instruction_sets", [] {
         int count = 0;

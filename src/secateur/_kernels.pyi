@@ -170,3 +170,22 @@ def sgd_step(
     decay: float,
     threads: int,
 ) -> None: ...
+
+Numbers = NDArray[np.float32] | NDArray[np.float64]
+Bits = NDArray[np.uint8]
+
+def highest(scores: Sequence[Numbers], candidates: Sequence[Bits], chosen: Sequence[Bits], count: int, magnitude: bool = False) -> int:
+    """Set the bits of the `count` highest scores (|scores|, with `magnitude`) among the candidates of all arrays, flat and of one dtype.
+
+    Ties go to the earlier array and place. Returns the number of the first array in which a candidate is not finite, or -1. Bits are
+    packed as by `numpy.packbits`; those of `chosen` are clear at first.
+    """
+
+def highest_of_each(scores: Numbers, candidates: Bits, chosen: Bits, ends: NDArray[np.int64], counts: NDArray[np.int64]) -> bool:
+    """The same for each run of places of one array: run i ends before ends[i] and keeps counts[i]. False where one is not finite."""
+
+def fill_where(bits: Bits, values: Numbers, value: float) -> None:
+    """values[i] = value wherever bit i is set, in place."""
+
+def count_set(bits: Bits) -> int:
+    """How many bits are set."""

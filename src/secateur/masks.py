@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from secateur import _kernels
 from secateur.canonical import canonical_json
 from secateur.errors import PruningError
 from secateur.seeds import generator
@@ -85,6 +86,16 @@ class Pattern:
         return cls(shape, int(positions.size), np.packbits(flags), None, excluded_rows)
 
     @classmethod
+    def from_bits(cls, shape: tuple[int, ...], bits: NDArray[np.uint8], excluded_rows: tuple[int, ...] = ()) -> Pattern:
+        """The pattern of packed bits (as by `numpy.packbits`, those beyond the last weight clear), which it takes over unchecked."""
+        count = _kernels.count_set(bits)
+        if not _indices_are_smaller(count, prod(shape)):
+            return cls(shape, count, bits, None, excluded_rows)
+        touched = np.flatnonzero(bits)
+        byte, place = np.nonzero(np.unpackbits(bits[touched]).reshape(-1, 8))
+        return cls(shape, count, None, touched[byte] * 8 + place, excluded_rows)
+
+    @classmethod
     def full(cls, shape: tuple[int, ...], excluded_rows: tuple[int, ...] = ()) -> Pattern:
         """Every prunable weight kept."""
         flags = torch.ones(shape, dtype=torch.bool)
@@ -123,6 +134,30 @@ class Pattern:
         flags = np.zeros(self.size, dtype=np.bool_)
         flags[self._indices] = True
         return flags.reshape(self.shape)
+
+    def bits(self) -> NDArray[np.uint8]:
+        """Kept or not, for every weight: packed bits, the first of a byte its highest, those beyond the last weight clear."""
+        if self._bits is not None:
+            return self._bits
+        assert self._indices is not None
+        bits = np.zeros((self.size + 7) // 8, np.uint8)
+        byte = self._indices >> 3
+        firsts = np.flatnonzero(np.diff(byte, prepend=-1))
+        if firsts.size:
+            bits[byte[firsts]] = np.bitwise_or.reduceat((128 >> (self._indices & 7)).astype(np.uint8), firsts)
+        return bits
+
+    def prunable_bits(self) -> NDArray[np.uint8]:
+        """Prunable or not, for every weight: packed bits."""
+        if not self.excluded_rows:
+            return np.packbits(np.ones(self.size, np.bool_))
+        flags = np.ones(self.shape, np.bool_)
+        flags[list(self.excluded_rows)] = False
+        return np.packbits(flags)
+
+    def with_bits(self, bits: NDArray[np.uint8]) -> Pattern:
+        """Another pattern over the same parameter, of packed bits that keep no excluded row."""
+        return Pattern.from_bits(self.shape, bits, self.excluded_rows)
 
     def indices(self) -> NDArray[np.int64]:
         """Flat positions of the kept weights, ascending."""
@@ -232,19 +267,20 @@ class Mask(Mapping[str, Tensor]):
         return Mask({name: change(name, pattern) for name, pattern in self._patterns.items()})
 
     def __and__(self, other: Mask) -> Mask:
-        return self._combined(other, np.logical_and)
+        return self._combined(other, np.bitwise_and)
 
     def __or__(self, other: Mask) -> Mask:
-        return self._combined(other, np.logical_or)
+        return self._combined(other, np.bitwise_or)
 
     def __invert__(self) -> Mask:
-        return self.map(lambda _, pattern: pattern.with_kept(~pattern.flags()))
+        return self.map(lambda _, pattern: pattern.with_bits(pattern.prunable_bits() & ~pattern.bits()))
+
+    def __xor__(self, other: Mask) -> Mask:
+        return self._combined(other, np.bitwise_xor)
 
     def distance(self, other: Mask) -> float:
         """Normalised Hamming distance: the fraction of prunable weights on which the two masks differ."""
-        self._check_same_parameters(other)
-        differing = sum(int(np.count_nonzero(pattern.flags() != other.pattern(name).flags())) for name, pattern in self._patterns.items())
-        return differing / self.prunable if self.prunable else 0.0
+        return (self ^ other).density if self.prunable else 0.0
 
     def shuffled(self, seed: int) -> Mask:
         """The same number of kept weights in each parameter, at positions drawn from `seed`."""
@@ -332,7 +368,7 @@ class Mask(Mapping[str, Tensor]):
 
     def _combined(self, other: Mask, combine: Callable[..., Any]) -> Mask:
         self._check_same_parameters(other)
-        return self.map(lambda name, pattern: pattern.with_kept(combine(pattern.flags(), other.pattern(name).flags())))
+        return self.map(lambda name, pattern: pattern.with_bits(combine(pattern.bits(), other.pattern(name).bits())))
 
     def _check_same_parameters(self, other: Mask) -> None:
         mine = {name: (pattern.shape, pattern.excluded_rows) for name, pattern in self._patterns.items()}

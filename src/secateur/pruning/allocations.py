@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur.errors import PruningError
-from secateur.pruning.pools import Contest, Pool, allocate
+from secateur.pruning.pools import Contest, Pool, allocate, check_finite
 from secateur.pruning.scopes import total_kept
 from secateur.registry import scopes
 
@@ -47,6 +47,8 @@ def lamp(pools: Sequence[Pool], densities: Sequence[float]) -> Contest:
 
 def lamp_scores(pool: Pool) -> NDArray[np.float64]:
     """The LAMP score of each unit among the pool's kept ones (0 for the others); of equal scores the lower position ranks higher."""
+    if pool.pattern is not None:
+        check_finite(pool.name, pool.scores, pool.pattern)
     places = np.flatnonzero(pool.candidates)
     values = pool.scores[places].astype(np.float64)
     if (values < 0).any():

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from secateur.errors import PruningError
 from secateur.masks import Mask, Pattern
-from secateur.pruning.pools import Flags, allocate, as_array, highest, prunable_flags, rounded
+from secateur.pruning.choosing import highest
+from secateur.pruning.pools import allocate, as_array, rounded
 from secateur.registry import dynamic_methods
 from secateur.seeds import generator as generator_for
 
@@ -52,7 +53,7 @@ def set_(weights: Tensors, gradients: Tensors | None, mask: Mask, drop: float, g
 def rigl(weights: Tensors, gradients: Tensors | None, mask: Mask, drop: float, generator: torch.Generator) -> Renewed:
     """RigL (Evci et al. 2020): each layer drops its smallest |w| and grows as many where |dL/dw| is largest, kept weights aside."""
     counts = _drops(mask, drop)
-    return _renewed(weights, _magnitudes(gradients, "rigl"), mask, counts, counts)
+    return _renewed(weights, _given(gradients, "rigl"), mask, counts, counts)
 
 
 @dynamic_methods.register("snfs", needs_gradients=True, needs_momentum=True)
@@ -62,11 +63,11 @@ def snfs(weights: Tensors, gradients: Tensors | None, mask: Mask, drop: float, g
     Each layer drops its smallest |w|; all that was dropped is shared out in proportion to the mean |momentum| of each layer's kept weights,
     and what a full layer cannot take goes to the others.
     """
-    momentum = _magnitudes(gradients, "snfs")
+    momentum = _given(gradients, "snfs")
     drops = _drops(mask, drop)
     means, room = [], []
     for name, pattern in mask.patterns.items():
-        values = as_array(momentum[name])[pattern.flags().reshape(-1)]
+        values = np.abs(as_array(momentum[name])[pattern.indices()])
         means.append(float(values.mean(dtype=np.float64)) if values.size else 0.0)
         room.append(pattern.prunable - pattern.kept + drops[name])
     grows = dict(zip(mask, allocate(means, room, sum(drops.values())), strict=True))
@@ -89,22 +90,21 @@ def _drops(mask: Mask, drop: float) -> dict[str, int]:
     return {name: rounded(drop * pattern.kept) for name, pattern in mask.patterns.items()}
 
 
-def _magnitudes(gradients: Tensors | None, method: str) -> dict[str, Tensor]:
+def _given(gradients: Tensors | None, method: str) -> Tensors:
     if gradients is None:
         raise PruningError(f"{method} grows where gradients are large: it needs dense gradients")
-    return {name: gradient.detach().abs() for name, gradient in gradients.items()}
+    return gradients
 
 
 def _renewed(weights: Tensors, growth: Tensors, mask: Mask, drops: Mapping[str, int], grows: Mapping[str, int]) -> Renewed:
-    """Drop the smallest kept weights of each parameter, then grow where `growth` is largest among what is not kept now."""
+    """Drop the smallest kept weights of each parameter, then grow where |growth| is largest among what is not kept now."""
 
     def renew(name: str, pattern: Pattern) -> Pattern:
         if name not in weights or name not in growth:
             raise PruningError(f"there is no weight or gradient for {name!r}, which the mask covers")
-        kept = pattern.flags().reshape(-1)
-        stays = highest(np.abs(as_array(weights[name])), kept, pattern.kept - drops[name])
-        free: Flags = ~stays & prunable_flags(pattern).reshape(-1)
-        return pattern.with_kept(stays | highest(as_array(growth[name]), free, grows[name]))
+        stays = highest(as_array(weights[name]), pattern.bits(), pattern.kept - drops[name], magnitude=True)
+        free = pattern.prunable_bits() & ~stays
+        return pattern.with_bits(stays | highest(as_array(growth[name]), free, grows[name], magnitude=True))
 
     return _compared(mask, mask.map(renew))
 

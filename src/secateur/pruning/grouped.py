@@ -63,4 +63,4 @@ def grouped_pool(
             stays[member.parameter] = stays[member.parameter] & flags if member.parameter in stays else flags
         return stays
 
-    return Pool(name, shape, reduced, weights, kept, spread, own_gates=gates)
+    return Pool(name, shape, reduced, spread, sizes=weights, sizes_kept=kept, own_gates=gates)

@@ -13,8 +13,9 @@ from torch import Tensor
 from secateur.errors import PruningError, UnknownName
 from secateur.linear_maps import SELECTABLE, LinearMap
 from secateur.masks import Mask, Pattern
+from secateur.pruning.choosing import choose, choose_weights, consists_of_weights
 from secateur.pruning.combinations import check
-from secateur.pruning.pools import Contest, Flags, Pool, choose, rounded
+from secateur.pruning.pools import Contest, Flags, Pool, Runs, rounded
 from secateur.registry import Registry, scopes, units
 
 Named = str | Mapping[str, Any]
@@ -59,7 +60,11 @@ def keep(
 
     def kept_at(nominal: float) -> Mask:
         densities = pool_densities(pools, nominal, rates or {}, maps)
-        return spread(mask, pools, choose(pools, make(pools, densities, **options), floor))
+        contest = make(pools, densities, **options)
+        if floor <= 0 and consists_of_weights(pools, contest):
+            bits = choose_weights(pools, contest)
+            return Mask({pool.name: mask.pattern(pool.name).with_bits(its) for pool, its in zip(pools, bits, strict=True)})
+        return spread(mask, pools, choose(pools, contest, floor))
 
     if units.entry(unit_name).traits.get("coupled"):
         return _nearest(kept_at, density, rounded(density * mask.prunable))
@@ -125,7 +130,7 @@ def checked_options(registry: Registry[Any], name: str, options: Mapping[str, An
 
 def _fixed(pools: Sequence[Pool]) -> Contest:
     """The contest of a unit that sets its own groups and quotas."""
-    groups: list[int | np.ndarray[Any, np.dtype[np.int64]]] = []
+    groups: list[int | Runs | np.ndarray[Any, np.dtype[np.int64]]] = []
     quotas, first = [], 0
     for pool in pools:
         assert pool.groups is not None

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secateur.errors import PruningError
-from secateur.pruning.pools import Contest, Pool, rounded
+from secateur.pruning.pools import Contest, Pool, Runs, rounded
 from secateur.registry import scopes
 
 Scope = Callable[[Sequence[Pool], Sequence[float]], Contest]
@@ -34,13 +34,13 @@ def layer(pools: Sequence[Pool], densities: Sequence[float]) -> Contest:
 @scopes.register("gate", rates=True)
 def gate(pools: Sequence[Pool], densities: Sequence[float]) -> Contest:
     """The units of each block compete: a gate of a recurrent layer; q, k or v of an attention. Layers without blocks compete whole."""
-    return _divided(pools, densities, [pool.gates for pool in pools])
+    return _divided(pools, densities, [_runs_of_gates(pool) or pool.gates for pool in pools])
 
 
 @scopes.register("neuron", rates=True)
 def neuron(pools: Sequence[Pool], densities: Sequence[float]) -> Contest:
     """The weights of each output compete (Wanda's scope). Parameters that are no linear map compete whole."""
-    return _divided(pools, densities, [pool.neurons for pool in pools])
+    return _divided(pools, densities, [_runs_of_neurons(pool) or pool.neurons for pool in pools])
 
 
 def total_kept(pools: Sequence[Pool], density: float) -> int:
@@ -54,18 +54,38 @@ def total_kept(pools: Sequence[Pool], density: float) -> int:
     return target
 
 
-def _divided(pools: Sequence[Pool], densities: Sequence[float], places: Sequence[NDArray[np.int64] | None]) -> Contest:
-    """Each pool split into groups; each group keeps its own rounded share."""
-    groups: list[int | NDArray[np.int64]] = []
+def _divided(pools: Sequence[Pool], densities: Sequence[float], places: Sequence[Runs | NDArray[np.int64] | None]) -> Contest:
+    """Each pool split into groups, numbered from 0; each group keeps its own rounded share."""
+    groups: list[int | Runs | NDArray[np.int64]] = []
     targets: list[NDArray[np.int64]] = []
     first = 0
     for pool, density, place in zip(pools, densities, places, strict=True):
         if place is None:
             prunable = np.array([pool.prunable])
             groups.append(first)
+        elif isinstance(place, Runs):
+            prunable = np.diff(place.ends, prepend=0)
+            groups.append(Runs(first, place.ends))
         else:
             prunable = np.bincount(place, weights=pool.weights)
             groups.append(place + first)
         targets.append(np.array([rounded(density * count) for count in prunable.tolist()], dtype=np.int64))
         first += prunable.size
     return Contest(groups, np.concatenate(targets))
+
+
+def _runs_of_gates(pool: Pool) -> Runs | None:
+    """The gates of single weights that lie one behind the other, with nothing in between; None for others."""
+    if pool.pattern is None or pool.pattern.excluded_rows or pool.entry is None or not pool.entry.blocks:
+        return None
+    stops = [block.stop for block in pool.entry.blocks]
+    if [block.start for block in pool.entry.blocks] != [0, *stops[:-1]] or stops[-1] != pool.shape[0]:
+        return None
+    return Runs(0, np.array(stops, dtype=np.int64) * (pool.pattern.size // pool.shape[0]))
+
+
+def _runs_of_neurons(pool: Pool) -> Runs | None:
+    """The weights of each output, where they lie one behind the other; None for others."""
+    if pool.pattern is None or pool.pattern.excluded_rows or pool.entry is None or pool.entry.output_axis != 0 or not pool.shape[0]:
+        return None
+    return Runs(0, np.arange(1, pool.shape[0] + 1) * (pool.pattern.size // pool.shape[0]))

@@ -19,7 +19,7 @@ from secateur.errors import PruningError
 from secateur.linear_maps import LinearMap
 from secateur.masks import Mask, Pattern
 from secateur.pruning.grouped import Member, grouped_pool
-from secateur.pruning.pools import Flags, Pool, checked_scores, prunable_flags
+from secateur.pruning.pools import Flags, Pool, arrays_of, checked_scores
 from secateur.registry import units
 
 _PROJECTION = re.compile(r"(?:(.*)\.)?(?:in_proj_weight|[qkv]_proj_weight|[qkv]_proj\.weight|out_proj\.weight)")
@@ -32,7 +32,7 @@ Numbers = NDArray[np.int64]
 def weight(scores: Mapping[str, Tensor], mask: Mask, maps: Sequence[LinearMap]) -> list[Pool]:
     """Single weights: unstructured pruning, to the exact count."""
     entries = {entry.parameter: entry for entry in maps}
-    arrays = checked_scores(scores, mask)
+    arrays = arrays_of(scores, mask)  # whether they are finite is seen when they are compared
     return [_pool_of_weights(name, pattern, arrays[name], entries.get(name)) for name, pattern in mask.patterns.items()]
 
 
@@ -214,7 +214,4 @@ def _pool_of_weights(name: str, pattern: Pattern, scores: NDArray[np.float64], e
     def spread(chosen: Flags) -> Mapping[str, Flags]:
         return {name: chosen.reshape(pattern.shape)}
 
-    return Pool(
-        name, pattern.shape, scores, prunable_flags(pattern).reshape(-1), pattern.flags().reshape(-1), spread,
-        entry=entry,
-    )  # fmt: skip
+    return Pool(name, pattern.shape, scores, spread, pattern=pattern, entry=entry)

@@ -1,0 +1,3 @@
+#define SECATEUR_ISA avx2
+#define SECATEUR_VECTOR_BYTES 32
+#include "selection_loops.h"

@@ -1,0 +1,89 @@
+// Python's face of the selection. Arrays are numpy's.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/vector.h>
+
+#include <stdexcept>
+
+#include "selection.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace secateur {
+namespace {
+
+template <class T>
+using Flat = nb::ndarray<T, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+template <class T>
+Stretch<T> stretch_of(const Flat<const T>& scores, const Flat<const std::uint8_t>& candidates, const Flat<std::uint8_t>& chosen) {
+    const std::size_t size = scores.shape(0), bytes = (size + 7) / 8;
+    if (candidates.shape(0) != bytes || chosen.shape(0) != bytes) throw std::invalid_argument("candidates and chosen must hold a bit for each score");
+    if (size % 8 && bytes && (candidates.data()[bytes - 1] & ((1u << (8 - size % 8)) - 1)))
+        throw std::invalid_argument("bits beyond the last score must be clear");
+    return {scores.data(), candidates.data(), chosen.data(), 0, std::int64_t(size)};
+}
+
+template <class T>
+std::int64_t highest(const std::vector<Flat<const T>>& scores, const std::vector<Flat<const std::uint8_t>>& candidates,
+                     const std::vector<Flat<std::uint8_t>>& chosen, std::int64_t count, bool magnitude) {
+    if (candidates.size() != scores.size() || chosen.size() != scores.size()) throw std::invalid_argument("scores, candidates and chosen must be as many");
+    std::vector<Stretch<T>> stretches;
+    for (std::size_t i = 0; i < scores.size(); ++i) stretches.push_back(stretch_of<T>(scores[i], candidates[i], chosen[i]));
+    const nb::gil_scoped_release released;
+    return choose_highest(stretches, count, magnitude);
+}
+
+template <class T>
+bool highest_of_each(const Flat<const T>& scores, const Flat<const std::uint8_t>& candidates, const Flat<std::uint8_t>& chosen,
+                     const Flat<const std::int64_t>& ends, const Flat<const std::int64_t>& counts) {
+    Stretch<T> whole = stretch_of<T>(scores, candidates, chosen);
+    if (counts.shape(0) != ends.shape(0)) throw std::invalid_argument("ends and counts must be as many");
+    std::int64_t before = 0;
+    for (std::size_t i = 0; i < ends.shape(0); ++i) {
+        if (ends.data()[i] < before || ends.data()[i] > whole.end) throw std::invalid_argument("ends must not fall, nor pass the number of scores");
+        before = ends.data()[i];
+    }
+    const nb::gil_scoped_release released;
+    bool finite = true;
+    std::vector<Stretch<T>> one(1, whole);
+    one[0].end = 0;
+    for (std::size_t i = 0; i < ends.shape(0); ++i) {
+        one[0].begin = one[0].end;
+        one[0].end = ends.data()[i];
+        finite &= choose_highest(one, counts.data()[i], false) < 0;
+    }
+    return finite;
+}
+
+template <class T>
+void fill(const Flat<const std::uint8_t>& bits, const Flat<T>& values, double value) {
+    const std::size_t size = values.shape(0), bytes = (size + 7) / 8;
+    if (bits.shape(0) != bytes) throw std::invalid_argument("bits must hold one for each value");
+    if (size % 8 && (bits.data()[bytes - 1] & ((1u << (8 - size % 8)) - 1))) throw std::invalid_argument("bits beyond the last value must be clear");
+    const nb::gil_scoped_release released;
+    fill_where(bits.data(), std::int64_t(size), values.data(), T(value));
+}
+
+template <class T>
+void bind(nb::module_& module) {
+    module.def("highest", &highest<T>, "scores"_a.noconvert(), "candidates"_a.noconvert(), "chosen"_a.noconvert(), "count"_a, "magnitude"_a = false,
+               "Set the bits of the `count` highest scores among the candidates of all arrays; ties to the earlier array and place. Returns the number of "
+               "the first array in which a candidate is not finite, or -1.");
+    module.def("highest_of_each", &highest_of_each<T>, "scores"_a.noconvert(), "candidates"_a.noconvert(), "chosen"_a.noconvert(),
+               "ends"_a.noconvert(), "counts"_a.noconvert(),
+               "The same for each run of places of one array: run i ends before ends[i] and keeps counts[i]. False where a candidate is not finite.");
+    module.def("fill_where", &fill<T>, "bits"_a.noconvert(), "values"_a.noconvert(), "value"_a, "values[i] = value wherever bit i is set.");
+}
+
+}  // namespace
+
+void bind_selection(nb::module_& module) {
+    bind<float>(module);
+    bind<double>(module);
+    module.def("count_set", [](const Flat<const std::uint8_t>& bits) { return count_set(bits.data(), 0, 8 * std::int64_t(bits.shape(0))); },
+               "bits"_a.noconvert(), "How many bits are set.");
+}
+
+}  // namespace secateur
