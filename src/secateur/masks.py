@@ -159,6 +159,13 @@ class Pattern:
         """Another pattern over the same parameter, of packed bits that keep no excluded row."""
         return Pattern.from_bits(self.shape, bits, self.excluded_rows)
 
+    def complement(self) -> Pattern:
+        """Every weight that this pattern does not keep, prunable or not."""
+        bits = ~self.bits()
+        if self.size % 8:
+            bits[-1] &= np.uint8(0xFF << (8 - self.size % 8) & 0xFF)
+        return Pattern.from_bits(self.shape, bits)
+
     def indices(self) -> NDArray[np.int64]:
         """Flat positions of the kept weights, ascending."""
         if self._indices is not None:
@@ -417,3 +424,17 @@ def apply(mask: Mask, model: torch.nn.Module) -> None:
     with torch.no_grad():
         for name, parameter in parameters_of(model, mask).items():
             parameter.masked_fill_(~mask[name].to(parameter.device), 0.0)
+
+
+@torch.no_grad()
+def zero_where(tensor: Tensor, pattern: Pattern) -> None:
+    """Set `tensor` to zero wherever `pattern`, of its shape, is set, in place; the cost follows the number of places."""
+    if tensor.device.type == "cpu" and tensor.is_contiguous() and tensor.dtype in (torch.float32, torch.float64):
+        values = tensor.detach().view(-1).numpy()
+        form, array = pattern.stored()
+        if form == "bits":
+            _kernels.fill_where(array, values, 0.0)
+        else:
+            values[array] = 0.0
+    else:
+        tensor.masked_fill_(pattern.tensor().to(tensor.device), 0.0)

@@ -106,7 +106,7 @@ def test_clear_zeroes_moments_and_leaves_step_counts() -> None:
     adam = torch.optim.Adam([weight], amsgrad=True)
     weight.sum().backward()
     adam.step()
-    clear(adam.state[weight], torch.tensor([[True, False], [False, False]]))
+    clear(adam.state[weight], Pattern.from_tensor(torch.tensor([[True, False], [False, False]])))
     state = adam.state[weight]
     for moment in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq"):
         assert state[moment][0, 0] == 0

@@ -31,10 +31,12 @@ def draw_mask(
     batches: Batches | None = None,
     loss: Loss | None = None,
     generator: torch.Generator,
+    applied: bool = False,
 ) -> Mask:
     """The mask that keeps the best of what `mask` keeps, at `density`, in `rounds` rounds at exponentially spaced densities.
 
-    While scoring, the pruned weights of `model` are zero; afterwards they are as they were. `PruningError` for what cannot be combined.
+    While scoring, the pruned weights of `model` are zero; afterwards they are as they were. `applied` says that what `mask` prunes is zero
+    already. `PruningError` for what cannot be combined.
     """
     name, options = named(score)
     unit_name, scope_name = named(unit)[0], None if scope is None else named(scope)[0]
@@ -50,12 +52,15 @@ def draw_mask(
         batches = list(batches)
     targets = [density] if density is None else exponential_densities(mask.density, density, rounds)
     parameters = {
-        its: parameter for its, parameter in parameters_of(model, mask).items() if rounds > 1 or mask.pattern(its).kept < parameter.numel()
+        its: parameter
+        for its, parameter in parameters_of(model, mask).items()
+        if rounds > 1 or (not applied and mask.pattern(its).kept < mask.pattern(its).prunable)
     }
     before = {its: parameter.detach().clone() for its, parameter in parameters.items()}
     try:
         for target in targets:
-            apply(mask, model)
+            if parameters:
+                apply(mask, model)
             values = make(model, mask, batches, loss, generator, **options)
             mask = keep(values, mask, target, scope=scope, unit=unit, rates=rates, floor=floor, maps=maps)
     finally:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from secateur.errors import PruningError
-from secateur.masks import Mask, Pattern
+from secateur.masks import Mask, Pattern, zero_where
 from secateur.pruning.choosing import highest
 from secateur.pruning.pools import allocate, as_array, rounded
 from secateur.registry import dynamic_methods
@@ -74,14 +74,14 @@ def snfs(weights: Tensors, gradients: Tensors | None, mask: Mask, drop: float, g
     return _renewed(weights, momentum, mask, drops, grows)
 
 
-def clear(state: Mapping[str, Any], positions: Tensor) -> None:
-    """Zero an optimiser's state of one parameter where `positions` (bool, of the parameter's shape) says so, in place.
+def clear(state: Mapping[str, Any], where: Pattern) -> None:
+    """Zero an optimiser's state of one parameter wherever `where`, of the parameter's shape, is set, in place.
 
     Every tensor of the parameter's shape is a moment and is cleared; step counts are not.
     """
     for value in state.values():
-        if isinstance(value, Tensor) and value.shape == positions.shape and value.dim() > 0:
-            value.masked_fill_(positions.to(value.device), 0)
+        if isinstance(value, Tensor) and tuple(value.shape) == where.shape and value.dim() > 0:
+            zero_where(value, where)
 
 
 def _drops(mask: Mask, drop: float) -> dict[str, int]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from secateur.linear_maps import prunable_mask
-from secateur.masks import Mask, parameters_of
+from secateur.masks import Mask, parameters_of, zero_where
 from secateur.pruning.drawing import draw_mask
 from secateur.pruning.dynamic import clear
 from secateur.pruning.keeping import keep
@@ -57,6 +57,7 @@ class How:
             batches=self.batches,
             loss=run.loss,
             generator=generator(self.seed, run.step),
+            applied=run.settings.masking == "enforced" and run.mask is mask,
         )
 
 
@@ -167,11 +168,10 @@ class DynamicSparsity:
         parameters = parameters_of(run.model, run.mask)
         drop = self.renewal.drop_fraction(run.step)
         renewed = self.entry.make(parameters, gradients, run.mask, drop, generator(self.how.seed, run.step))
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                grown = renewed.grown[name]
-                parameter.masked_fill_(grown, 0.0)
-                clear(run.optimizer.state.get(parameter, {}), grown)
+        for name, parameter in parameters.items():
+            grown = renewed.grown.pattern(name)
+            zero_where(parameter, grown)
+            clear(run.optimizer.state.get(parameter, {}), grown)
         run.mask = renewed.mask
         self.keeper.enforce(run)
         self.drawn(run.step, renewed.mask)

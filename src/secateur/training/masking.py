@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from secateur.errors import PruningError
-from secateur.masks import Mask
+from secateur.masks import Mask, zero_where
+from secateur.pruning.dynamic import clear
 from secateur.training.loop import Run
 from secateur.training.mask_holding import MaskHolding
 from secateur.training.states import live_tensors
@@ -23,27 +24,34 @@ class KeepPruned:
 
     def __init__(self) -> None:
         self._mask: Mask | None = None
+        self._enforced: Mask | None = None  # what is zero outside of this mask has stayed so
+        self._names: list[str] = []
         self._parameters: list[Tensor] = []
         self._kept: list[Tensor] = []
         self._factors: list[Tensor] = []  # the same as numbers, where they are multiplied
         self._handed_over = False
 
     def enforce(self, run: Run) -> None:
-        """Take over `run.mask`: zero pruned weights and the optimiser's state there."""
+        """Take over `run.mask`: zero pruned weights and the optimiser's state there.
+
+        Where another mask was enforced before, only what it and the new one do not share is touched.
+        """
+        before = self._enforced
         self.hold(run)
-        with torch.no_grad():
-            for parameter, kept in zip(self._parameters, self._kept, strict=True):
-                parameter.mul_(kept)
-                for value in run.optimizer.state.get(parameter, {}).values():
-                    if isinstance(value, Tensor) and value.shape == parameter.shape:
-                        value.mul_(kept)
+        if run.mask is not None:
+            touched = run.mask.map(lambda _, pattern: pattern.complement()) if before is None else before ^ run.mask
+        for name, parameter in zip(self._names, self._parameters, strict=True):
+            where = touched.pattern(name)
+            zero_where(parameter, where)
+            clear(run.optimizer.state.get(parameter, {}), where)
+        self._enforced = run.mask if run.settings.masking == "enforced" else None
         self._handed_over = isinstance(run.optimizer, MaskHolding) and run.settings.masking == "enforced"
         if isinstance(run.optimizer, MaskHolding) and self._handed_over:
             run.optimizer.hold(dict(zip(self._parameters, self._kept, strict=True)))
 
     def hold(self, run: Run) -> None:
         """Take over `run.mask` and change nothing yet."""
-        self._mask, self._parameters, self._kept, self._factors = run.mask, [], [], []
+        self._mask, self._enforced, self._names, self._parameters, self._kept, self._factors = run.mask, None, [], [], [], []
         if run.mask is None:
             return
         live = live_tensors(run.model)
@@ -53,6 +61,7 @@ class KeepPruned:
         if missing:
             raise PruningError(f"the model has no parameter {', '.join(sorted(missing))}, which the mask covers")
         pruned_somewhere = [name for name in covered if run.mask.pattern(name).kept < run.mask.pattern(name).size]
+        self._names = pruned_somewhere
         self._parameters = [covered[name] for name in pruned_somewhere]
         self._kept = [run.mask[name] for name in pruned_somewhere]
 
