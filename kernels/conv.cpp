@@ -140,10 +140,10 @@ void conv_backward(const ConvBackward<T>& layer) {
     const int threads = threads_for(2 * pattern.survivors() * rows.used, layer.threads);
     const auto offsets = offsets_of(shape, rows.ld);
     // A panel holds whole channels, whose rows of dx one thread then owns.
-    const auto plan = pattern.gradient_plan(65536, threads, shape.taps);
+    const auto plan = pattern.gradient_plan(65536, threads, primitives<T>().columns_at_once(kTile), shape.taps);
     T* dy = scratch_of<T>(Slot::packed_dy, std::size_t(outputs * rows.tiles * kTile));
     T* dx = layer.dx ? scratch_of<T>(Slot::output, std::size_t(conv_packed_size<T>(shape))) : nullptr;
-    T* dvalues = layer.dvalues ? scratch_of<T>(Slot::dvalues, std::size_t(pattern.survivors())) : nullptr;
+    T* dvalues = layer.dvalues ? scratch_of<T>(Slot::dvalues, plan->rows.size()) : nullptr;
     parallel(threads, [&](Team& team) {
         std::int64_t first, last;
         team.share(rows.tiles, first, last);

@@ -145,12 +145,12 @@ void linear_backward(const LinearBackward<T>& layer) {
     }
     const bool placed = layer.feature_major && usable_in_place(tiling, batch);
     const bool direct_dy = placed && !layer.y;
-    const auto plan = pattern.gradient_plan(tiling.width, threads);
+    const auto plan = pattern.gradient_plan(tiling.width, threads, primitives<T>().columns_at_once(tiling.tile));
     T* packed_dy = direct_dy ? nullptr : scratch_of<T>(Slot::packed_dy, std::size_t(rows * tiling.padded()));
     const Tiles<T> dy = direct_dy ? in_place(const_cast<T*>(layer.dy), tiling, batch) : packed_tiles(packed_dy, tiling, rows);
     const bool pack_x = layer.dvalues && layer.feature_major && !placed;
     T* packed_x = pack_x ? scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded())) : const_cast<T*>(layer.packed);
-    T* dvalues = layer.dvalues ? scratch_of<T>(Slot::dvalues, std::size_t(pattern.survivors())) : nullptr;
+    T* dvalues = layer.dvalues ? scratch_of<T>(Slot::dvalues, plan->rows.size()) : nullptr;
     const Tiles<T> x = placed ? in_place(packed_x, tiling, batch) : packed_tiles(packed_x, tiling, columns);
     parallel(threads, [&](Team& team) {
         if (!direct_dy) pack_share<T>(team, layer.dy, layer.y, layer.feature_major, rows, batch, tiling, dy);
