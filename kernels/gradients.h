@@ -217,10 +217,13 @@ void gradients_panel(const Gradients<T>& task, int panel) {
     }
 }
 
-// dvalues in the order of rows from those in the plan's order.
+// dvalues in the order of rows from those in the plan's order; those of two groups of examples are added.
 template <class T>
-void reorder(const T* from, const std::uint32_t* order, std::int64_t count, T* to) {
-    for (std::int64_t i = 0; i < count; ++i) to[i] = from[order[i]];
+void reorder(const T* from, const T* other, const std::uint32_t* order, std::int64_t count, T* to) {
+    if (other)
+        for (std::int64_t i = 0; i < count; ++i) to[i] = from[order[i]] + other[order[i]];
+    else
+        for (std::int64_t i = 0; i < count; ++i) to[i] = from[order[i]];
 }
 
 template <class T>

@@ -65,8 +65,8 @@ struct Primitives {
     int (*columns_at_once)(int tile);  // the `side` of a gradient plan for tiles of this size
     void (*pack)(const Edge<T>&);
     void (*unpack)(const Edge<T>&);
-    // to[i] = from[order[i]]
-    void (*reorder)(const T* from, const std::uint32_t* order, std::int64_t count, T* to);
+    // to[i] = from[order[i]], plus other[order[i]] unless `other` is null
+    void (*reorder)(const T* from, const T* other, const std::uint32_t* order, std::int64_t count, T* to);
     // sums[f] (+)= the sum of row f over `count` examples
     void (*row_sums)(const T* rows, std::int64_t ld, std::int64_t features, std::int64_t count, bool add, T* sums);
     // y = W x + bias for one example; `plan` is a product plan of full width
