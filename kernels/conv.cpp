@@ -139,11 +139,11 @@ void conv_backward(const ConvBackward<T>& layer) {
     const Rows rows(shape);
     const int threads = threads_for(2 * pattern.survivors() * rows.used, layer.threads);
     const auto offsets = offsets_of(shape, rows.ld);
-    // A panel holds whole channels, whose rows of dx one thread then owns.
-    const auto plan = pattern.gradient_plan(65536, threads, shape.taps);
+    // A panel holds whole channels, whose rows of dx one thread then owns. Columns go one by one: the taps of a channel add to the same numbers.
+    const auto plan = pattern.gradient_plan(65536, threads, 1, shape.taps);
     T* dy = scratch_of<T>(Slot::packed_dy, std::size_t(outputs * rows.tiles * kTile));
     T* dx = layer.dx ? scratch_of<T>(Slot::output, std::size_t(conv_packed_size<T>(shape))) : nullptr;
-    T* dvalues = layer.dvalues ? scratch_of<T>(Slot::dvalues, std::size_t(pattern.survivors())) : nullptr;
+    T* dvalues = layer.dvalues ? scratch_of<T>(Slot::dvalues, plan->rows.size()) : nullptr;
     parallel(threads, [&](Team& team) {
         std::int64_t first, last;
         team.share(rows.tiles, first, last);
@@ -193,7 +193,7 @@ void conv_backward(const ConvBackward<T>& layer) {
         if (dvalues) {
             team.barrier();
             team.share(pattern.survivors(), first, last);
-            primitives<T>().reorder(dvalues, plan->order.data() + first, last - first, layer.dvalues + first);
+            primitives<T>().reorder(dvalues, nullptr, plan->order.data() + first, last - first, layer.dvalues + first);
         }
     });
 }

@@ -8,41 +8,150 @@
 
 namespace secateur::SECATEUR_ISA {
 
-// Partial dot products wait here, one vector each, until W of them can be summed across their lanes at once.
+// Vectors of partial dot products are folded into one another, two at a time, until each lane holds a sum. The lane bit that tells
+// the two apart at fold `i`, in an order that suits the processor's shuffles.
+template <int W>
+constexpr int fold_bit(int i) {
+    constexpr int of_sixteen[] = {4, 1, 8, 2};
+    return W == 16 ? of_sixteen[i] : W >> (i + 1);
+}
+
+// The lane in which the sum of the dot product `slot` (of W) ends up.
+template <int W>
+constexpr int lane_of(int slot) {
+    int lane = 0;
+    for (int i = 0; 1 << i < W; ++i)
+        if (slot >> i & 1) lane += fold_bit<W>(i);
+    return lane;
+}
+
+template <class T, int W, int I>
+SECATEUR_INLINE Vec<T, W> fold(Vec<T, W> a, Vec<T, W> b) {
+    using All = typename MakeLanes<W>::type;
+    return straight<fold_bit<W>(I)>(a, b, All{}) + crossed<fold_bit<W>(I)>(a, b, All{});
+}
+
+template <class T, int W, int I, int Count>
+SECATEUR_INLINE void fold_all(Vec<T, W>* v) {
+    if constexpr (Count > 1) {
+        SECATEUR_UNROLL for (int i = 0; i < Count / 2; ++i) v[i] = fold<T, W, I>(v[2 * i], v[2 * i + 1]);
+        fold_all<T, W, I + 1, Count / 2>(v);
+    }
+}
+
+template <class V, int... I>
+SECATEUR_INLINE V by_slot(V v, Lanes<I...>) {
+    return __builtin_shufflevector(v, v, lane_of<int(sizeof...(I))>(I)...);
+}
+
+// Partial dot products wait here, two folded into a vector, until W of them can be summed at once.
 template <class T, int W>
 struct Dots {
-    static constexpr int capacity = 4 * W;
-    alignas(64) T partial[capacity * W];
+    static constexpr int group = W / 2, capacity = 4 * group;
+    alignas(64) T folded[capacity * W];
     int filled = 0;
     T* to;  // where the first one's sum goes; the others follow
     bool add;
 
     SECATEUR_INLINE Vec<T, W> sums(int from) const {
-        Vec<T, W> v[W];
-        SECATEUR_UNROLL for (int j = 0; j < W; ++j) v[j] = load<W>(partial + (from + j) * W);
-        add_lanes<W, T>(v);
-        return v[0];
+        Vec<T, W> v[group];
+        SECATEUR_UNROLL for (int j = 0; j < group; ++j) {
+            v[j] = load<W>(folded + (from + j) * W);
+            SECATEUR_KEEP(v[j]);
+        }
+        fold_all<T, W, 1, group>(v);
+        return by_slot(v[0], typename MakeLanes<W>::type{});
     }
 
+    // The sums of whole groups; what is left begins anew.
     __attribute__((noinline)) void write() {
         int i = 0;
-        for (; i + W <= filled; i += W) store<W>(to + i, add ? load<W>(to + i) + sums(i) : sums(i));
+        for (; i + group <= filled; i += group, to += W) store<W>(to, add ? load<W>(to) + sums(i) : sums(i));
         if (i < filled) {
             const Vec<T, W> last = sums(i);
-            for (int j = 0; i + j < filled; ++j) to[i + j] = (add ? to[i + j] : T(0)) + last[j];
+            const int left = 2 * (filled - i);
+            for (int j = 0; j < left; ++j) to[j] = (add ? to[j] : T(0)) + last[j];
+            to += left;
         }
-        to += filled;
         filled = 0;
     }
 };
+
+// R columns of equal length at once, their entries taking turns. Two dot products are folded into a vector as they are made: those of
+// two columns, or of two survivors of one.
+template <class T, int W, int N, int R, bool Dx, bool Dvalues, class Where, class Row>
+SECATEUR_INLINE void gradients_of_columns(const Gradients<T>& task, const Segment* segment, std::uint32_t length, const T* dy, bool add, Where where,
+                                          Row row, int at, Dots<T, W>& dots) {
+    constexpr int entries = Dvalues ? 2 : R;  // of a step
+    const std::uint16_t* rows = task.plan.rows + segment->start;
+    const std::uint32_t* places = task.plan.places + segment->start;
+    Vec<T, W> x[R][N], dx[R][N];
+    T* to[R];
+    SECATEUR_UNROLL for (int r = 0; r < R; ++r) {
+        if constexpr (Dvalues) {
+            const T* from = task.x + at + where.x(segment[r].line);
+            SECATEUR_UNROLL for (int j = 0; j < N; ++j) x[r][j] = load<W>(from + j * W);
+        }
+        if constexpr (Dx) {
+            to[r] = task.dx + at + where.dx(segment[r].line);
+            SECATEUR_UNROLL for (int j = 0; j < N; ++j) dx[r][j] = add ? load<W>(to[r] + j * W) : Vec<T, W>{};
+        }
+    }
+    const auto dot_of = [&](std::uint32_t entry, int r) __attribute__((always_inline)) {
+        const T* from = dy + row(rows[entry]);
+        Vec<T, W> w, dot{};
+        if constexpr (Dx) w = broadcast<W>(task.values[places[entry]]);
+        SECATEUR_UNROLL for (int j = 0; j < N; ++j) {
+            Vec<T, W> d = load<W>(from + j * W);
+            if constexpr (Dx && Dvalues) SECATEUR_KEEP(d);
+            if constexpr (Dx) dx[r][j] += w * d;
+            if constexpr (Dvalues) dot = j == 0 ? x[r][j] * d : dot + x[r][j] * d;
+        }
+        return dot;
+    };
+    std::uint32_t entry = 0;
+    const std::uint32_t end = length * R / entries * entries;
+    while (entry < end) {
+        std::uint32_t stop = end;
+        T* folded = nullptr;
+        if constexpr (Dvalues) {
+            const std::uint32_t room = 2 * std::uint32_t(Dots<T, W>::capacity - dots.filled);
+            if (end - entry > room) stop = entry + room;
+            folded = dots.folded + dots.filled * W;
+            dots.filled += int(stop - entry) / 2;
+        }
+        for (; entry < stop; entry += entries) {
+            Vec<T, W> dot[entries];
+            SECATEUR_UNROLL for (int i = 0; i < entries; ++i) dot[i] = dot_of(entry + std::uint32_t(i), i % R);
+            if constexpr (Dvalues) {
+                store<W>(folded, fold<T, W, 0>(dot[0], dot[1]));
+                folded += W;
+            }
+        }
+        if constexpr (Dvalues)
+            if (dots.filled == Dots<T, W>::capacity) dots.write();
+    }
+    if constexpr (Dvalues && R == 1)
+        if (length % 2) {
+            store<W>(dots.folded + dots.filled * W, fold<T, W, 0>(dot_of(length - 1, 0), Vec<T, W>{}));
+            if (++dots.filled == Dots<T, W>::capacity) dots.write();
+        }
+    if constexpr (Dx)
+        SECATEUR_UNROLL for (int r = 0; r < R; ++r)
+            SECATEUR_UNROLL for (int j = 0; j < N; ++j) store<W>(to[r] + j * W, dx[r][j]);
+}
+
+// Two columns at once need 4 N vectors in registers: 32 of them where vectors are 64 bytes wide, 16 elsewhere.
+template <class T>
+int columns_at_once(int tile) {
+    return SECATEUR_VECTOR_BYTES >= 64 && tile < 8 * widest<T> ? 2 : 1;
+}
 
 template <class T, int W, int N, bool Dx, bool Dvalues, class Where, class Row>
 void gradients_piece(const Gradients<T>& task, const Piece& piece, bool first, Where where, Row row, int at) {
     const Segment* segment = task.plan.segments + piece.first_segment;
     const Group* group = task.plan.groups + piece.first_group;
     const T* dy = task.dy + at + piece.base * task.ld_dy;
-    const std::uint16_t* rows = task.plan.rows;
-    const std::uint32_t* places = task.plan.places;
     const bool add = task.add_dx || !first;
     Dots<T, W> dots;
     if constexpr (Dvalues) {
@@ -51,49 +160,13 @@ void gradients_piece(const Gradients<T>& task, const Piece& piece, bool first, W
     }
     for (std::uint32_t g = 0; g < piece.groups; ++g) {
         const std::uint32_t length = group[g].length;
-        for (std::uint32_t s = 0; s < group[g].segments; ++s, ++segment) {
-            Vec<T, W> x[N], dx[N];
-            if constexpr (Dvalues) {
-                const T* from = task.x + at + where.x(segment->line);
-                SECATEUR_UNROLL for (int j = 0; j < N; ++j) x[j] = load<W>(from + j * W);
-            }
-            T* to = nullptr;
-            if constexpr (Dx) {
-                to = task.dx + at + where.dx(segment->line);
-                SECATEUR_UNROLL for (int j = 0; j < N; ++j) dx[j] = add ? load<W>(to + j * W) : Vec<T, W>{};
-            }
-            std::uint32_t k = segment->start;
-            const std::uint32_t end = k + length;
-            while (k < end) {
-                std::uint32_t stop = end;
-                T* partial = nullptr;
-                if constexpr (Dvalues) {
-                    const std::uint32_t room = std::uint32_t(Dots<T, W>::capacity - dots.filled);
-                    if (end - k > room) stop = k + room;
-                    partial = dots.partial + dots.filled * W;
-                    dots.filled += int(stop - k);
-                }
-                for (; k < stop; ++k) {
-                    const T* from = dy + row(rows[k]);
-                    Vec<T, W> w, dot;
-                    if constexpr (Dx) w = broadcast<W>(task.values[places[k]]);
-                    SECATEUR_UNROLL for (int j = 0; j < N; ++j) {
-                        Vec<T, W> d = load<W>(from + j * W);
-                        if constexpr (Dx && Dvalues) SECATEUR_KEEP(d);
-                        if constexpr (Dx) dx[j] += w * d;
-                        if constexpr (Dvalues) dot = j == 0 ? x[j] * d : dot + x[j] * d;
-                    }
-                    if constexpr (Dvalues) {
-                        store<W>(partial, dot);
-                        partial += W;
-                    }
-                }
-                if constexpr (Dvalues)
-                    if (dots.filled == Dots<T, W>::capacity) dots.write();
-            }
-            if constexpr (Dx)
-                SECATEUR_UNROLL for (int j = 0; j < N; ++j) store<W>(to + j * W, dx[j]);
-        }
+        std::uint32_t s = 0;
+        if constexpr (SECATEUR_VECTOR_BYTES >= 64 && N <= 4)
+            if (task.plan.side == 2)
+                for (; s + 2 <= group[g].segments; s += 2, segment += 2)
+                    gradients_of_columns<T, W, N, 2, Dx, Dvalues>(task, segment, length, dy, add, where, row, at, dots);
+        for (; s < group[g].segments; ++s, ++segment)
+            gradients_of_columns<T, W, N, 1, Dx, Dvalues>(task, segment, length, dy, add, where, row, at, dots);
     }
     if constexpr (Dvalues) dots.write();
 }
@@ -144,10 +217,13 @@ void gradients_panel(const Gradients<T>& task, int panel) {
     }
 }
 
-// dvalues in the order of rows from those in the plan's order.
+// dvalues in the order of rows from those in the plan's order; those of two groups of examples are added.
 template <class T>
-void reorder(const T* from, const std::uint32_t* order, std::int64_t count, T* to) {
-    for (std::int64_t i = 0; i < count; ++i) to[i] = from[order[i]];
+void reorder(const T* from, const T* other, const std::uint32_t* order, std::int64_t count, T* to) {
+    if (other)
+        for (std::int64_t i = 0; i < count; ++i) to[i] = from[order[i]] + other[order[i]];
+    else
+        for (std::int64_t i = 0; i < count; ++i) to[i] = from[order[i]];
 }
 
 template <class T>

@@ -33,18 +33,17 @@ Tiles<T> packed_tiles(T* data, const Tiling& tiling, std::int64_t features) {
 }
 
 template <class T>
-Edge<T> edge_of(const T* outside, bool feature_major, std::int64_t all_features, std::int64_t batch, const Tiling& tiling, std::int64_t tile,
+Edge<T> edge_of(const T* outside, bool feature_major, std::int64_t all_features, std::int64_t batch, std::int64_t example, int width,
                 std::int64_t first, std::int64_t last, T* inside, std::int64_t ld_inside) {
     Edge<T> edge{};
-    const std::int64_t example = tile * tiling.tile;
     edge.ld = feature_major ? batch : all_features;
     edge.outside = const_cast<T*>(outside) + (feature_major ? first * batch + example : example * all_features + first);
     edge.feature_major = feature_major;
     edge.features = last - first;
-    edge.count = std::min<std::int64_t>(tiling.tile, batch - example);
+    edge.count = std::clamp<std::int64_t>(batch - example, 0, width);
     edge.inside = inside;
     edge.ld_inside = ld_inside;
-    edge.tile = tiling.tile;
+    edge.tile = width;
     return edge;
 }
 
@@ -59,10 +58,31 @@ void pack_share(const Team& team, const T* outside, const T* positive, bool feat
     for (std::int64_t item = begin; item < end; ++item) {
         const std::int64_t tile = item / chunks, first = item % chunks * chunk, last = std::min(first + chunk, features);
         T* inside = tiles.data + tile * tiles.step + first * tiles.ld;
-        Edge<T> edge = edge_of(outside, feature_major, features, batch, tiling, tile, first, last, inside, tiles.ld);
+        Edge<T> edge = edge_of(outside, feature_major, features, batch, tile * tiling.tile, tiling.tile, first, last, inside, tiles.ld);
         if (positive) edge.positive = positive + (edge.outside - outside);
         primitives<T>().pack(edge);
     }
+}
+
+// Into how many parts, of whole vectors, each tile is cut so that the parts can be shared out evenly; 0: threads share rows instead.
+// A narrow part reads indices and values again, which dense rows would feel.
+int cuts_of_a_tile(const Pattern& pattern, const Tiling& tiling, int threads) {
+    if (tiling.tiles % threads == 0) return 1;
+    const int width = int(tiling.tile * tiling.tiles / threads);
+    const bool even = tiling.tiles < threads && tiling.tile * tiling.tiles % threads == 0 && width % 16 == 0 && tiling.tile % width == 0;
+    return even && few_survivors(pattern) ? tiling.tile / width : 0;
+}
+
+// Tiles are summed in two groups where edges cost as much as the walk: two threads then share no example.
+int groups_of_tiles(const Pattern& pattern, const Tiling& tiling) { return tiling.tiles > 1 && few_survivors(pattern) ? 2 : 1; }
+
+// One tile, all features.
+template <class T>
+void pack_tile(const T* outside, const T* positive, bool feature_major, std::int64_t features, std::int64_t batch, const Tiling& tiling,
+               std::int64_t tile, const Tiles<T>& tiles) {
+    Edge<T> edge = edge_of(outside, feature_major, features, batch, tile * tiling.tile, tiling.tile, 0, features, tiles.data + tile * tiles.step, tiles.ld);
+    if (positive) edge.positive = positive + (edge.outside - outside);
+    primitives<T>().pack(edge);
 }
 
 template <class T>
@@ -92,43 +112,56 @@ void linear_forward(const LinearForward<T>& layer) {
     if (batch == 1 && !layer.packed) return forward_of_one(layer, threads);
     const Tiling tiling = tiling_for<T>(pattern, batch);
     const bool direct = layer.feature_major && usable_in_place(tiling, batch);
-    const auto plan = pattern.product_plan(tiling.width, threads);
+    const int cuts = direct ? 0 : cuts_of_a_tile(pattern, tiling, threads);
+    const auto plan = pattern.product_plan(tiling.width, cuts ? 1 : threads);
     T* packed = layer.packed;
     if (!direct && !packed) packed = scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded()));
     const Tiles<T> x = direct ? in_place(const_cast<T*>(layer.x), tiling, batch) : packed_tiles(packed, tiling, columns);
+    // The rows of one panel for the `width` examples from `at` of a tile on.
+    const auto part = [&](std::int64_t tile, int at, int width, int panel) {
+        const std::int64_t first = plan->panel_lines[std::size_t(panel)], last = plan->panel_lines[std::size_t(panel) + 1];
+        if (first == last) return;
+        T* y = direct ? layer.y + tile * tiling.tile : scratch_of<T>(Slot::output, std::size_t((last - first) * width));
+        const std::int64_t ld_y = direct ? batch : width;
+        Product<T> product{};
+        product.plan = plan->view();
+        product.low_columns = pattern.low_columns();
+        product.values = layer.values;
+        product.x = x.data + tile * x.step + at;
+        product.ld_x = x.ld;
+        product.y = y;
+        product.ld_y = ld_y;
+        product.first_row = direct ? 0 : first;
+        product.bias = layer.bias;
+        product.start = layer.bias ? Start::bias : Start::zero;
+        product.tile = width;
+        primitives<T>().product(product, panel);
+        if (direct && !layer.relu) return;
+        Edge<T> edge = edge_of<T>(layer.y, layer.feature_major, rows, batch, tile * tiling.tile + at, width, first, last, y + (direct ? first * ld_y : 0), ld_y);
+        edge.relu = layer.relu;
+        if (edge.count > 0) primitives<T>().unpack(edge);
+    };
     parallel(threads, [&](Team& team) {
+        std::int64_t begin, end;
+        if (cuts) {
+            // Each thread packs and multiplies examples of its own: nothing passes from core to core.
+            const int width = tiling.tile / cuts;
+            team.share(tiling.tiles * cuts, begin, end);
+            for (std::int64_t item = begin; item < end; ++item) {
+                const std::int64_t tile = item / cuts;
+                const int at = int(item % cuts) * width;
+                primitives<T>().pack(edge_of<T>(layer.x, layer.feature_major, columns, batch, tile * tiling.tile + at, width, 0, columns,
+                                                x.data + tile * x.step + at, x.ld));
+                part(tile, at, width, 0);
+            }
+            return;
+        }
         if (!direct) {
             pack_share<T>(team, layer.x, nullptr, layer.feature_major, columns, batch, tiling, x);
             team.barrier();
         }
-        std::int64_t begin, end;
         team.share(tiling.tiles * plan->panels, begin, end);
-        for (std::int64_t item = begin; item < end; ++item) {
-            const std::int64_t tile = item / plan->panels;
-            const int panel = int(item % plan->panels);
-            const std::int64_t first = plan->panel_lines[std::size_t(panel)], last = plan->panel_lines[std::size_t(panel) + 1];
-            if (first == last) continue;
-            T* y = direct ? layer.y + tile * tiling.tile
-                          : scratch_of<T>(Slot::output, std::size_t((last - first) * tiling.tile));
-            const std::int64_t ld_y = direct ? batch : tiling.tile;
-            Product<T> product{};
-            product.plan = plan->view();
-            product.low_columns = pattern.low_columns();
-            product.values = layer.values;
-            product.x = x.data + tile * x.step;
-            product.ld_x = x.ld;
-            product.y = y;
-            product.ld_y = ld_y;
-            product.first_row = direct ? 0 : first;
-            product.bias = layer.bias;
-            product.start = layer.bias ? Start::bias : Start::zero;
-            product.tile = tiling.tile;
-            primitives<T>().product(product, panel);
-            if (direct && !layer.relu) continue;
-            Edge<T> edge = edge_of<T>(layer.y, layer.feature_major, rows, batch, tiling, tile, first, last, y + (direct ? first * ld_y : 0), ld_y);
-            edge.relu = layer.relu;
-            primitives<T>().unpack(edge);
-        }
+        for (std::int64_t item = begin; item < end; ++item) part(item / plan->panels, 0, tiling.tile, int(item % plan->panels));
     });
 }
 
@@ -145,59 +178,81 @@ void linear_backward(const LinearBackward<T>& layer) {
     }
     const bool placed = layer.feature_major && usable_in_place(tiling, batch);
     const bool direct_dy = placed && !layer.y;
-    const auto plan = pattern.gradient_plan(tiling.width, threads);
+    const bool pack_x = layer.dvalues && layer.feature_major && !placed;
+    // Sums over the batch are made group by group and added up at the end, whatever the number of threads.
+    const int groups = groups_of_tiles(pattern, tiling);
+    const int panels = threads > groups ? threads / groups : groups == 1 ? threads : 1;
+    const auto plan = pattern.gradient_plan(tiling.width, panels, primitives<T>().columns_at_once(tiling.tile));
     T* packed_dy = direct_dy ? nullptr : scratch_of<T>(Slot::packed_dy, std::size_t(rows * tiling.padded()));
     const Tiles<T> dy = direct_dy ? in_place(const_cast<T*>(layer.dy), tiling, batch) : packed_tiles(packed_dy, tiling, rows);
-    const bool pack_x = layer.dvalues && layer.feature_major && !placed;
     T* packed_x = pack_x ? scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded())) : const_cast<T*>(layer.packed);
-    T* dvalues = layer.dvalues ? scratch_of<T>(Slot::dvalues, std::size_t(pattern.survivors())) : nullptr;
     const Tiles<T> x = placed ? in_place(packed_x, tiling, batch) : packed_tiles(packed_x, tiling, columns);
+    const std::size_t entries = (plan->rows.size() + 15) / 16 * 16;
+    T* dvalues = layer.dvalues ? scratch_of<T>(Slot::dvalues, entries * std::size_t(groups)) : nullptr;
+    T* dbias = layer.dbias && groups > 1 ? scratch_of<T>(Slot::dbias, std::size_t(rows * groups)) : layer.dbias;
+    const auto first_tile = [&](int group) { return tiling.tiles * group / groups; };
+    const auto walk = [&](int group, int panel, std::int64_t tile) {
+        const std::int64_t first = plan->panel_lines[std::size_t(panel)], last = plan->panel_lines[std::size_t(panel) + 1];
+        if (first == last) return;
+        Gradients<T> task{};
+        task.plan = plan->view();
+        task.values = layer.values;
+        task.x = layer.dvalues ? x.data + tile * x.step : nullptr;
+        task.ld_x = x.ld;
+        task.dy = dy.data + tile * dy.step;
+        task.ld_dy = dy.ld;
+        task.ld_dx = placed ? batch : tiling.tile;
+        if (layer.dx) {
+            task.dx = placed ? layer.dx + tile * tiling.tile : scratch_of<T>(Slot::output, std::size_t((last - first) * tiling.tile));
+            task.first_column = placed ? 0 : first;
+        }
+        task.dvalues = dvalues + entries * std::size_t(group);
+        task.add_dvalues = tile > first_tile(group);
+        task.tile = tiling.tile;
+        primitives<T>().gradients(task, panel);
+        if (layer.dx && !placed)
+            primitives<T>().unpack(
+                edge_of<T>(layer.dx, layer.feature_major, columns, batch, tile * tiling.tile, tiling.tile, first, last, task.dx, tiling.tile));
+    };
+    const auto sum_rows = [&](int group, std::int64_t tile, std::int64_t first, std::int64_t last) {
+        primitives<T>().row_sums(dy.data + tile * dy.step + first * dy.ld, dy.ld, last - first, tiling.tile, tile > first_tile(group),
+                                 dbias + rows * group + first);
+    };
     parallel(threads, [&](Team& team) {
-        if (!direct_dy) pack_share<T>(team, layer.dy, layer.y, layer.feature_major, rows, batch, tiling, dy);
-        if (pack_x) pack_share<T>(team, layer.packed, nullptr, true, columns, batch, tiling, x);
-        if (!direct_dy || pack_x) team.barrier();
-        if (layer.dbias) {
-            std::int64_t first, last;
-            team.share(rows, first, last);
-            for (std::int64_t tile = 0; tile < tiling.tiles; ++tile)
-                primitives<T>().row_sums(dy.data + tile * dy.step + first * dy.ld, dy.ld, last - first, tiling.tile, tile > 0, layer.dbias + first);
-        }
+        std::int64_t first, last;
         int begin, end;
-        team.share(plan->panels, begin, end);
-        for (int panel = begin; panel < end; ++panel) {
-            const std::int64_t first = plan->panel_lines[std::size_t(panel)], last = plan->panel_lines[std::size_t(panel) + 1];
-            if (first == last) continue;
-            for (std::int64_t tile = 0; tile < tiling.tiles; ++tile) {
-                Gradients<T> task{};
-                task.plan = plan->view();
-                task.values = layer.values;
-                task.x = layer.dvalues ? x.data + tile * x.step : nullptr;
-                task.ld_x = x.ld;
-                task.dy = dy.data + tile * dy.step;
-                task.ld_dy = dy.ld;
-                task.ld_dx = placed ? batch : tiling.tile;
-                if (layer.dx) {
-                    task.dx = placed ? layer.dx + tile * tiling.tile
-                                     : scratch_of<T>(Slot::output, std::size_t((last - first) * tiling.tile));
-                    task.first_column = placed ? 0 : first;
+        team.share(groups * panels, begin, end);
+        if (groups > 1 && panels == 1) {
+            // Each thread has examples of its own: nothing passes from core to core but sums.
+            for (int group = begin; group < end; ++group)
+                for (std::int64_t tile = first_tile(group); tile < first_tile(group + 1); ++tile) {
+                    if (!direct_dy) pack_tile<T>(layer.dy, layer.y, layer.feature_major, rows, batch, tiling, tile, dy);
+                    if (pack_x) pack_tile<T>(layer.packed, nullptr, true, columns, batch, tiling, tile, x);
+                    if (layer.dbias) sum_rows(group, tile, 0, rows);
+                    walk(group, 0, tile);
                 }
-                task.dvalues = dvalues;
-                task.add_dvalues = tile > 0;
-                task.tile = tiling.tile;
-                primitives<T>().gradients(task, panel);
-                if (layer.dx && !placed) {
-                    const Edge<T> edge = edge_of<T>(layer.dx, layer.feature_major, columns, batch, tiling, tile, first, last, task.dx, tiling.tile);
-                    primitives<T>().unpack(edge);
-                }
+        } else {
+            if (!direct_dy) pack_share<T>(team, layer.dy, layer.y, layer.feature_major, rows, batch, tiling, dy);
+            if (pack_x) pack_share<T>(team, layer.packed, nullptr, true, columns, batch, tiling, x);
+            if (!direct_dy || pack_x) team.barrier();
+            if (layer.dbias) {
+                team.share(rows, first, last);
+                for (int group = 0; group < groups; ++group)
+                    for (std::int64_t tile = first_tile(group); tile < first_tile(group + 1); ++tile) sum_rows(group, tile, first, last);
             }
+            for (int item = begin; item < end; ++item)
+                for (std::int64_t tile = first_tile(item / panels); tile < first_tile(item / panels + 1); ++tile) walk(item / panels, item % panels, tile);
         }
+        // Written in the order of the plan and put in order at the end: threads that shared the cache lines of a row's values would
+        // take them from one another at every write.
+        if (layer.dvalues || groups > 1) team.barrier();
         if (layer.dvalues) {
-            // Written in the order of the plan and put in order at the end: threads that shared the cache lines of a row's values would
-            // take them from one another at every write.
-            team.barrier();
-            std::int64_t first, last;
             team.share(pattern.survivors(), first, last);
-            primitives<T>().reorder(dvalues, plan->order.data() + first, last - first, layer.dvalues + first);
+            primitives<T>().reorder(dvalues, groups > 1 ? dvalues + entries : nullptr, plan->order.data() + first, last - first, layer.dvalues + first);
+        }
+        if (layer.dbias && groups > 1) {
+            team.share(rows, first, last);
+            for (std::int64_t row = first; row < last; ++row) layer.dbias[row] = dbias[row] + dbias[rows + row];
         }
     });
 }

@@ -18,6 +18,7 @@
 #include "pattern.h"
 #include "primitives.h"
 #include "tensor_view.h"
+#include "words.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -142,6 +143,50 @@ void conv_backward_of(const Pattern& pattern, const ConvShape& shape, Number num
     conv_backward(layer);
 }
 
+// The shape of a convolution over the words `x`, checked.
+WordsShape words_shape(const Pattern& pattern, nb::handle x, std::int64_t taps) {
+    const WordsShape shape{length_of(x, "x", 3, 0), length_of(x, "x", 3, 1), length_of(x, "x", 3, 2), taps};
+    if (taps < 1 || taps > shape.length) throw std::invalid_argument("a window has at least one word and lies in its text");
+    if (pattern.columns() != shape.channels * taps) throw std::invalid_argument("the pattern's columns are channels times taps");
+    constexpr std::int64_t limit = std::numeric_limits<std::int32_t>::max();
+    if (shape.channels > 0 && shape.ld() + taps + 32 > limit / shape.channels)
+        throw std::invalid_argument("the input is too long: cut the batch into smaller ones");
+    return shape;
+}
+
+template <class T>
+void words_forward_of(const Pattern& pattern, const WordsShape& shape, Number number, nb::handle values, nb::handle bias, nb::handle x, nb::handle y,
+                      int threads) {
+    WordsForward<T> layer{};
+    layer.pattern = &pattern;
+    layer.shape = shape;
+    layer.values = static_cast<const T*>(memory_of(values, "values", number, {pattern.survivors()}));
+    layer.bias = static_cast<const T*>(memory_or_null(bias, "bias", number, {pattern.rows()}));
+    layer.x = static_cast<const T*>(memory_of(x, "x", number, {shape.batch, shape.length, shape.channels}));
+    layer.y = static_cast<T*>(memory_of(y, "y", number, {pattern.rows(), shape.ld()}));
+    layer.threads = checked_threads(threads);
+    const nb::gil_scoped_release released;
+    words_forward(layer);
+}
+
+template <class T>
+bool words_backward_of(const Pattern& pattern, const WordsShape& shape, Number number, nb::handle values, nb::handle x, nb::handle dy, nb::handle dx,
+                       nb::handle dvalues, nb::handle dbias, std::int64_t most, int threads) {
+    WordsBackward<T> layer{};
+    layer.pattern = &pattern;
+    layer.shape = shape;
+    layer.values = static_cast<const T*>(memory_of(values, "values", number, {pattern.survivors()}));
+    layer.x = static_cast<const T*>(memory_of(x, "x", number, {shape.batch, shape.length, shape.channels}));
+    layer.dy = static_cast<const T*>(memory_of(dy, "dy", number, {shape.batch, pattern.rows(), shape.positions()}));
+    layer.dx = static_cast<T*>(memory_or_null(dx, "dx", number, {shape.batch, shape.length, shape.channels}));
+    layer.dvalues = static_cast<T*>(memory_or_null(dvalues, "dvalues", number, {pattern.survivors()}));
+    layer.dbias = static_cast<T*>(memory_or_null(dbias, "dbias", number, {pattern.rows()}));
+    layer.most = most;
+    layer.threads = checked_threads(threads);
+    const nb::gil_scoped_release released;
+    return words_backward(layer);
+}
+
 template <class T>
 void embedding_forward_of(const Pattern& pattern, Number number, nb::handle values, nb::handle ids, nb::handle y, int threads) {
     std::int64_t count = 0;
@@ -232,6 +277,22 @@ NB_MODULE(_kernels, module) {
              },
              "values"_a, "packed"_a.none(), "length"_a, "dy"_a, "y"_a.none(), "dx"_a.none(), "dvalues"_a.none(), "dbias"_a.none(), "taps"_a,
              "stride"_a, "padding"_a, "dilation"_a, "threads"_a)
+        .def("words_forward",
+             [](const Pattern& pattern, nb::handle values, nb::handle bias, nb::handle x, nb::handle y, std::int64_t taps, int threads) {
+                 const Number number = number_of(values, "values");
+                 const WordsShape shape = words_shape(pattern, x, taps);
+                 (number == Number::single ? words_forward_of<float> : words_forward_of<double>)(pattern, shape, number, values, bias, x, y, threads);
+             },
+             "values"_a, "bias"_a.none(), "x"_a, "y"_a, "taps"_a, "threads"_a)
+        .def("words_backward",
+             [](const Pattern& pattern, nb::handle values, nb::handle x, nb::handle dy, nb::handle dx, nb::handle dvalues, nb::handle dbias,
+                std::int64_t taps, std::int64_t most, int threads) {
+                 const Number number = number_of(values, "values");
+                 const WordsShape shape = words_shape(pattern, x, taps);
+                 return (number == Number::single ? words_backward_of<float> : words_backward_of<double>)(pattern, shape, number, values, x, dy, dx,
+                                                                                                         dvalues, dbias, most, threads);
+             },
+             "values"_a, "x"_a, "dy"_a, "dx"_a.none(), "dvalues"_a.none(), "dbias"_a.none(), "taps"_a, "most"_a, "threads"_a)
         .def("embedding_forward",
              [](const Pattern& pattern, nb::handle values, nb::handle ids, nb::handle y, int threads) {
                  const Number number = number_of(values, "values");

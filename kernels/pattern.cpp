@@ -65,7 +65,7 @@ struct Blocks {
     }
 };
 
-Plan make_product_plan(const Pattern& pattern, std::int64_t width, int panels, std::int64_t whole) {
+Plan make_product_plan(const Pattern& pattern, std::int64_t width, int panels, int, std::int64_t whole) {
     const Blocks blocks(pattern.columns(), width);
     const std::uint32_t* starts = pattern.row_starts();
     Plan plan;
@@ -96,13 +96,14 @@ Plan make_product_plan(const Pattern& pattern, std::int64_t width, int panels, s
     return plan;
 }
 
-Plan make_gradient_plan(const Pattern& pattern, std::int64_t width, int panels, std::int64_t whole) {
+Plan make_gradient_plan(const Pattern& pattern, std::int64_t width, int panels, int side, std::int64_t whole) {
     const Blocks blocks(pattern.rows(), width);
     const std::int64_t columns = pattern.columns();
     const std::uint32_t* starts = pattern.row_starts();
     const std::size_t survivors = std::size_t(pattern.survivors());
     Plan plan;
     plan.panels = panels;
+    plan.side = side;
     plan.blocks = blocks.count;
 
     // Survivors by column, rows ascending: a counting sort.
@@ -118,8 +119,9 @@ Plan make_gradient_plan(const Pattern& pattern, std::int64_t width, int panels, 
         }
     }
     plan.panel_lines = panels_of_equal_work(column_starts, panels, whole);
-    plan.rows.reserve(survivors);
-    plan.places.reserve(survivors);
+    plan.rows.reserve(survivors + survivors / 8);
+    plan.places.reserve(survivors + survivors / 8);
+    plan.order.resize(survivors);
     std::copy(column_starts.begin(), column_starts.end() - 1, next.begin());
     std::vector<Segment> segments;
     std::vector<std::uint32_t> lengths;
@@ -143,19 +145,25 @@ Plan make_gradient_plan(const Pattern& pattern, std::int64_t width, int panels, 
             std::size_t segment = piece.first_segment;
             for (std::uint32_t g = 0; g < piece.groups; ++g) {
                 const Group& group = plan.groups[piece.first_group + g];
-                for (std::uint32_t s = 0; s < group.segments; ++s, ++segment) {
-                    const std::uint32_t from = plan.segments[segment].start;
-                    plan.segments[segment].start = std::uint32_t(plan.rows.size());
-                    for (std::uint32_t i = from; i < from + group.length; ++i) {
-                        plan.rows.push_back(std::uint16_t(rows[i] - piece.base));
-                        plan.places.push_back(places[i]);
+                for (std::uint32_t s = 0; s < group.segments;) {
+                    const std::uint32_t together = std::min<std::uint32_t>(std::uint32_t(side), group.segments - s);
+                    const std::uint32_t at = std::uint32_t(plan.rows.size()), entries = (group.length * together + 1) / 2 * 2;
+                    plan.rows.resize(at + entries, 0);
+                    plan.places.resize(at + entries, 0);
+                    for (std::uint32_t r = 0; r < together; ++r, ++s, ++segment) {
+                        const std::uint32_t from = plan.segments[segment].start;
+                        plan.segments[segment].start = at + r;
+                        for (std::uint32_t k = 0; k < group.length; ++k) {
+                            const std::uint32_t entry = at + k * together + r;
+                            plan.rows[entry] = std::uint16_t(rows[from + k] - piece.base);
+                            plan.places[entry] = places[from + k];
+                            plan.order[places[from + k]] = entry;
+                        }
                     }
                 }
             }
         }
     }
-    plan.order.resize(survivors);
-    for (std::size_t i = 0; i < survivors; ++i) plan.order[plan.places[i]] = std::uint32_t(i);
     return plan;
 }
 
@@ -189,15 +197,15 @@ Pattern::Pattern(std::int64_t rows, std::int64_t columns_count, std::vector<std:
 
 namespace {
 
-using Key = std::tuple<std::int64_t, int, std::int64_t>;
+using Key = std::tuple<std::int64_t, int, int, std::int64_t>;
 
 std::shared_ptr<const Plan> find_or_make(std::map<Key, std::shared_ptr<const Plan>>& plans, std::mutex& building, const Pattern& pattern,
-                                         const Key& key, Plan (*make)(const Pattern&, std::int64_t, int, std::int64_t)) {
+                                         const Key& key, Plan (*make)(const Pattern&, std::int64_t, int, int, std::int64_t)) {
     const std::lock_guard lock(building);
     if (const auto found = plans.find(key); found != plans.end()) return found->second;
     if (plans.size() >= kPlansKept) plans.erase(plans.begin());
-    const auto [width, panels, whole] = key;
-    auto plan = std::make_shared<const Plan>(make(pattern, width, panels, whole));
+    const auto [width, panels, side, whole] = key;
+    auto plan = std::make_shared<const Plan>(make(pattern, width, panels, side, whole));
     plans.emplace(key, plan);
     return plan;
 }
@@ -205,11 +213,11 @@ std::shared_ptr<const Plan> find_or_make(std::map<Key, std::shared_ptr<const Pla
 }  // namespace
 
 std::shared_ptr<const Plan> Pattern::product_plan(std::int64_t width, int panels) const {
-    return find_or_make(product_plans_, building_, *this, {std::min(width, std::max<std::int64_t>(columns_, 1)), panels, 1}, make_product_plan);
+    return find_or_make(product_plans_, building_, *this, {std::min(width, std::max<std::int64_t>(columns_, 1)), panels, 1, 1}, make_product_plan);
 }
 
-std::shared_ptr<const Plan> Pattern::gradient_plan(std::int64_t width, int panels, std::int64_t whole) const {
-    return find_or_make(gradient_plans_, building_, *this, {std::min(width, std::max<std::int64_t>(rows_, 1)), panels, whole}, make_gradient_plan);
+std::shared_ptr<const Plan> Pattern::gradient_plan(std::int64_t width, int panels, int side, std::int64_t whole) const {
+    return find_or_make(gradient_plans_, building_, *this, {std::min(width, std::max<std::int64_t>(rows_, 1)), panels, side, whole}, make_gradient_plan);
 }
 
 std::int64_t Pattern::bytes() const {

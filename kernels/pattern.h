@@ -18,6 +18,7 @@ namespace secateur {
 
 struct Plan {
     int panels = 1;
+    int side = 1;
     std::int64_t blocks = 1;
     std::vector<std::uint32_t> panel_lines;
     std::vector<Piece> pieces;
@@ -25,10 +26,10 @@ struct Plan {
     std::vector<Group> groups;
     std::vector<std::uint16_t> rows;
     std::vector<std::uint32_t> places;
-    std::vector<std::uint32_t> order;  // the inverse of `places`: where each survivor stands in the order of execution
+    std::vector<std::uint32_t> order;  // which entry each survivor is, in the order of execution
 
     PlanView view() const {
-        return {panels, blocks, panel_lines.data(), pieces.data(), segments.data(), groups.data(), rows.data(), places.data()};
+        return {panels, blocks, panel_lines.data(), pieces.data(), segments.data(), groups.data(), side, rows.data(), places.data()};
     }
 };
 
@@ -51,15 +52,15 @@ class Pattern {
 
     // Orders of work, built on first use and kept. `width`: lines of the operand in a block, at most 65536.
     std::shared_ptr<const Plan> product_plan(std::int64_t width, int panels) const;
-    // Panels of a gradient plan begin at multiples of `whole` columns.
-    std::shared_ptr<const Plan> gradient_plan(std::int64_t width, int panels, std::int64_t whole = 1) const;
+    // Panels of a gradient plan begin at multiples of `whole` columns; `side` columns of equal length are walked at once, 1 or 2.
+    std::shared_ptr<const Plan> gradient_plan(std::int64_t width, int panels, int side, std::int64_t whole = 1) const;
     std::int64_t bytes() const;
 
   private:
     std::int64_t rows_, columns_;
     std::vector<std::uint32_t> row_starts_;
     std::vector<std::uint16_t> low_, high_;
-    using Plans = std::map<std::tuple<std::int64_t, int, std::int64_t>, std::shared_ptr<const Plan>>;
+    using Plans = std::map<std::tuple<std::int64_t, int, int, std::int64_t>, std::shared_ptr<const Plan>>;
     mutable std::mutex building_;
     mutable Plans product_plans_, gradient_plans_;
 };

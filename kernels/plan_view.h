@@ -32,7 +32,9 @@ struct PlanView {
     const Piece* pieces;
     const Segment* segments;
     const Group* groups;
-    // Gradients only, in order of execution: the row within the block, and the survivor's place among the values.
+    // Gradients only. Entries in order of execution: the row within the block, and the survivor's place among the values. `side` columns of a
+    // group are walked side by side, their entries taking turns; a column that is left over has an even number of entries, the last perhaps void.
+    int side;
     const std::uint16_t* rows;
     const std::uint32_t* places;
 

@@ -40,7 +40,7 @@ struct Gradients {  // dx = W^T dy and dvalues = dy x^T at the survivors, for th
     T* dx;                       // (columns, ld_dx) from column `first_column` on; null: no dx
     std::int64_t ld_dx, first_column;
     bool add_dx;                 // dx is added to what is there
-    T* dvalues;                  // (survivors) in the plan's order
+    T* dvalues;                  // (entries of the plan) in the plan's order
     bool add_dvalues;
     int tile;
 };
@@ -85,10 +85,11 @@ template <class T>
 struct Primitives {
     void (*product)(const Product<T>&, int panel);
     void (*gradients)(const Gradients<T>&, int panel);
+    int (*columns_at_once)(int tile);  // the `side` of a gradient plan for tiles of this size
     void (*pack)(const Edge<T>&);
     void (*unpack)(const Edge<T>&);
-    // to[i] = from[order[i]]
-    void (*reorder)(const T* from, const std::uint32_t* order, std::int64_t count, T* to);
+    // to[i] = from[order[i]], plus other[order[i]] unless `other` is null
+    void (*reorder)(const T* from, const T* other, const std::uint32_t* order, std::int64_t count, T* to);
     // sums[f] (+)= the sum of row f over `count` examples
     void (*row_sums)(const T* rows, std::int64_t ld, std::int64_t features, std::int64_t count, bool add, T* sums);
     // y = W x + bias for one example; `plan` is a product plan of full width

@@ -30,7 +30,8 @@ class Backward {
           threads_(threads_for_steps(layer.recurrent->pattern().survivors(), gates_ * hidden_, lanes_, layer.threads)) {
         const std::int64_t number = sizeof(T);
         slices_ = layer.recurrent->backward(threads_, block_width(layer.recurrent->pattern().density(), lanes_ * number));
-        if (layer.dx) plan_ = layer.input->gradient_plan(block_width(layer.input->density(), std::min<std::int64_t>(steps_.widest(), 128) * number), threads_);
+        if (layer.dx) plan_ = layer.input->gradient_plan(block_width(layer.input->density(), std::min<std::int64_t>(steps_.widest(), 128) * number), threads_,
+                                                         primitives<T>().columns_at_once(int(steps_.widest())));
         Arena<T> arena;
         const bool gru = layer.cell == Cell::gru, lstm = layer.cell == Cell::lstm;
         const auto ordered = arena.reserve(std::int64_t(slices_->places.size()));

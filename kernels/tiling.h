@@ -19,6 +19,9 @@ struct Tiling {
 // Sizes of the tile worth having, in examples; a batch takes the smallest that holds it.
 constexpr int kTiles[] = {2, 4, 8, 16, 32, 48, 64, 96, 128};
 
+// Whether a row has so few survivors that the edges of a call cost as much as its walk.
+inline bool few_survivors(const Pattern& pattern) { return pattern.survivors() <= 32 * pattern.rows(); }
+
 template <class T>
 Tiling tiling_for(const Pattern& pattern, std::int64_t batch) {
     constexpr std::int64_t cache = 32 * 1024;
@@ -29,7 +32,8 @@ Tiling tiling_for(const Pattern& pattern, std::int64_t batch) {
     Tiling tiling{};
     const auto wide = [&](int tile) { return cache / (tile * std::int64_t(sizeof(T))); };
     tiling.blocked = pattern.density() * double(wide(full)) >= fewest && batch > 16;
-    const int most = tiling.blocked ? 64 : 128;
+    // Of such a batch two threads take half each.
+    const int most = tiling.blocked || (batch > 64 && batch <= 128 && few_survivors(pattern)) ? 64 : batch == 64 && few_survivors(pattern) ? 32 : 128;
     double best = 0;
     for (const int tile : kTiles) {
         if (tile > most) break;

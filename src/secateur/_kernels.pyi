@@ -73,6 +73,19 @@ class Pattern:
         dilation: int,
         threads: int,
     ) -> None: ...
+    def words_forward(self, values: Tensor, bias: Tensor | None, x: Tensor, y: Tensor, taps: int, threads: int) -> None: ...
+    def words_backward(
+        self,
+        values: Tensor,
+        x: Tensor,
+        dy: Tensor,
+        dx: Tensor | None,
+        dvalues: Tensor | None,
+        dbias: Tensor | None,
+        taps: int,
+        most: int,
+        threads: int,
+    ) -> bool: ...
     def embedding_forward(self, values: Tensor, ids: Tensor, y: Tensor, threads: int) -> None: ...
     def embedding_backward(self, ids: Tensor, dy: Tensor, dvalues: Tensor, threads: int) -> None: ...
 
