@@ -116,7 +116,8 @@ class Study:
         return _frame(rows)
 
     def measures(self, analysis: str) -> pl.DataFrame:
-        """What an analysis of the recipe measured, one row a (arm, level, replicate, factors): its node's numbers, and the density."""
+        """What an analysis of the recipe measured, one row a (arm, level, replicate, factors): its node's numbers, the density, and what it
+        timed, as `seconds_<what>`."""
         density = {(row["arm"], row["level"], row["replicate"], row["node"]): row["density"] for row in self.frame().iter_rows(named=True)}
         by_place = {(arm, level, replicate): value for (arm, level, replicate, _), value in density.items()}
         rows = []
@@ -125,6 +126,7 @@ class Study:
             if measure["analysis"] == analysis and stored is not None:
                 place = (measure["arm"], measure["level"], measure["replicate"])
                 numbers = {name: value for name, value in stored.facts.items() if isinstance(value, int | float)}
+                numbers |= {f"seconds_{name}": value for name, value in self.store.timings(measure["node"]).items()}
                 rows.append({**_identity(measure), "density": by_place.get(place), **numbers})
         return _frame(rows)
 
