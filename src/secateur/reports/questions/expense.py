@@ -43,7 +43,8 @@ def analyses(reported: Reported, latencies: pl.DataFrame | None = None) -> Itera
         name="expense",
         title="Quality against cost",
         lead="What a ticket costs to run, to store and to train, beside how good it is. To the left is cheaper.",
-        caption="Means over replicates with 95 % intervals. Bytes: survivors, and where they are. Seconds: of the machine that ran it, whatever else it did.",
+        caption="Means over replicates with 95 % intervals. Bytes: survivors, and where they are. "
+        "Seconds: of the machine that ran it, whatever else it did.",
         frame=pl.concat(placed),
         kind="lines",
         x="cost",
