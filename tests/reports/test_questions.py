@@ -55,6 +55,10 @@ prune = { schedule = { name = "gradual", final = [0.3], begin = "0ep", end = "2e
 [analyses.stability]
 arms = ["dense", "winning", "two", "late", "reinit", "random"]
 points = 3
+
+[analyses.latency]
+arms = ["dense", "winning"]
+rounds = 3
 """
 
 
@@ -217,8 +221,19 @@ def test_quality_against_cost_holds_every_finished_run(study: OpenedStudy, asked
     expected = study.frame().filter(pl.col("status") == "done").height
     counted = asked["expense"].frame.group_by("counted in").len()
     assert dict(counted.iter_rows()) == {
-        "multiply-adds of one example": expected, "bytes stored": expected, "measured seconds of its training": expected
+        "multiply-adds of one example": expected, "bytes stored": expected, "measured seconds of its training": expected,
+        "measured seconds of a forward pass": 3 * (1 + 2),
     }  # fmt: skip
+
+
+def test_latency_is_the_tickets_where_there_is_one(study: OpenedStudy, asked: Mapping[str, Analysis]) -> None:
+    measured = study.measures("latency")
+    assert measured.filter(pl.col("level") == 0)["seconds_ticket"].null_count() == 3
+    row = only(measured, arm="winning", level=2).row(0, named=True)
+    assert 0 < row["seconds_ticket"] < 1
+    frame = asked["expense"].frame.filter(pl.col("counted in") == "measured seconds of a forward pass")
+    shown = only(frame, series="winning", level=2)["cost"].to_list()
+    assert shown == pytest.approx([only(measured, arm="winning", level=2)["seconds_ticket"].mean()] * 3)
 
 
 def test_a_run_that_is_missing_has_no_row() -> None:

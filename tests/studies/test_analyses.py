@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 from tiny_studies import RECIPE, run_tiny
 
@@ -74,3 +75,26 @@ def test_a_ticket_can_restart_from_a_part_of_its_weights(part: str, tmp_path: Pa
     whole, part_of = (frame.filter((frame["arm"] == arm) & (frame["level"] == 1)) for arm in ("winning", "part"))
     assert whole["density"].to_list() == part_of["density"].to_list()
     assert whole["test_loss"].to_list() != part_of["test_loss"].to_list()
+
+
+def test_a_tuned_factor_is_chosen_on_validation_for_each_arm_and_level_and_paid_for(tmp_path: Path) -> None:
+    rates = ["sweep={ 'train.optimizer.lr' = [1e-2, 1e-5] }", "replicates=2"]
+    swept = run_tiny(tmp_path, rates)
+    study = run_tiny(tmp_path, [*rates, 'tune=["train.optimizer.lr"]'])
+    every, best = swept.frame(), study.frame()
+    assert "factor.train.optimizer.lr" not in best.columns
+    assert len(every) == 2 * len(best)
+    for row in best.iter_rows(named=True):
+        mine = every.filter((every["arm"] == row["arm"]) & (every["level"] == row["level"]))
+        means = mine.group_by("factor.train.optimizer.lr").agg(pl.col("valid_accuracy").mean())
+        assert means.sort("valid_accuracy")["factor.train.optimizer.lr"].to_list()[-1] == row["chosen.train.optimizer.lr"] == 1e-2
+        tried = mine.filter(mine["replicate"] == row["replicate"])
+        assert row["steps"] == tried["steps"].sum()
+    curves = swept.curves()
+    assert study.curves().equals(curves.filter(curves["factor.train.optimizer.lr"] == 1e-2).drop("factor.train.optimizer.lr"))
+    assert study.cost()["winning"]["steps"] == swept.cost()["winning"]["steps"]
+
+
+def test_only_what_is_swept_can_be_tuned(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'train.optimizer.lr'"):
+        run_tiny(tmp_path, ["sweep={ 'train.optimizer.lr' = [1e-2, 1e-3] }", 'tune=["train.optimiser.lr"]'])

@@ -32,6 +32,6 @@ def tuned(frame: pl.DataFrame, factors: Sequence[str], metric: str, higher_is_be
     best = ranked.group_by(group, maintain_order=True).first().select([*group, *factors])
     kept = frame.join(best, on=[*group, *factors], how="semi", nulls_equal=True, maintain_order="left")
     costs = [name for name in _COSTS if name in frame.columns]
-    spent = frame.group_by([*group, "replicate"]).agg(pl.col(costs).sum())
+    spent = frame.group_by([*group, "replicate"]).agg(pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()) for name in costs)
     kept = kept.drop(costs).join(spent, on=[*group, "replicate"], how="left", nulls_equal=True, maintain_order="left")
     return kept.rename({name: f"chosen.{name.removeprefix('factor.')}" for name in factors})

@@ -39,6 +39,7 @@ class Analysis:
     `pick` is a column of which the reader chooses one value. `kept` says that `x` are weights left in percent, drawn as in the main chart.
     Series are any `names`, the study's `arms` (in the page's colours, hidden with them), or `densities` (from dense to sparse).
     `percent` writes fractions as percentages; `signed` writes differences with their sign; `mark` draws a line at a value, with its name.
+    A `main` question is one that the study was made to ask: it stands right below the numbers.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Analysis:
     signed: bool = False
     mark: tuple[float, str] | None = None
     table: Table | None = None
+    main: bool = False
 
     @property
     def dataset(self) -> str:

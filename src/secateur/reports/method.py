@@ -28,6 +28,7 @@ def data_and_method(reported: Reported) -> str:
         "Pruning": markup.options(method.get("prune", {})),
         "Arms": "<br>".join(f"<b>{text(arm)}</b>: {arm_in_words(settings)}" for arm, settings in method.get("arms", {}).items()),
         "Deciding": _deciding(reported),
+        "Tuned": _tuned(reported),
     }
     where = {
         "Seeds": markup.options(method.get("seeds", {})),
@@ -54,6 +55,23 @@ def _data(data: Mapping[str, Any]) -> str:
     if data.get("digest"):
         parts.append(f"digest <code>{text(str(data['digest'])[:16])}</code>")
     return "; ".join(parts)
+
+
+def _tuned(reported: Reported) -> str:
+    """What was tuned, among which settings, and what each arm and density took."""
+    keys = reported.method.get("tune", [])
+    if not keys:
+        return ""
+    parts = []
+    for key in keys:
+        column, tried = f"chosen.{key}", reported.method.get("sweep", {}).get(key, [])
+        rows = (
+            reported.results.select("arm", "level", column, "density").drop_nulls("density").unique(["arm", "level"], maintain_order=True)
+        )
+        taken = [f"{row['arm']} {say.density(row['density'])}: {row[column]}" for row in rows.iter_rows(named=True)]
+        parts.append(f"<b>{text(key)}</b> among {markup.options(tried)}, by mean validation {text(say.metric_name(reported.rule.metric))}, "
+                     f"for each arm and density; costs are those of all settings tried. Taken: {text('; '.join(taken))}")  # fmt: skip
+    return "<br>".join(parts)
 
 
 def _deciding(reported: Reported) -> str:

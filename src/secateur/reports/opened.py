@@ -104,7 +104,7 @@ class OpenedStudy(Study):
         yield from transfer.analyses(reported)
         yield from likeness.analyses(reported, masks, self.mask_histories())
         yield from survivors.analyses(reported, masks)
-        yield from expense.analyses(reported)
+        yield from expense.analyses(reported, self.measures("latency"))
         yield from translations.analyses(reported, self.samples())
 
     def _mask(self, key: str, name: str) -> Mask:

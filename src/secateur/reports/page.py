@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any
@@ -55,22 +56,40 @@ def page(studies: Sequence[Reported], drawn: Sequence[Drawn] | None = None, poll
 
 
 def _article(index: int, reported: Reported, drawn: Drawn) -> str:
+    main, further = ([question for question in drawn.questions if question.main is first] for first in (True, False))
     parts = [
-        sections.first_screen(index, reported, drawn),
         sections.numbers(reported),
+        analyses.section(index, main),
         sections.limits(index, reported, drawn),
         sections.speed(index, drawn),
         sections.training(index, reported, drawn),
         sections.layers(index, drawn),
         inside_sections.forgotten(index, drawn),
         inside_sections.weights(index, drawn),
-        analyses.section(index, drawn.questions),
+        analyses.section(index, further),
         sections.cost(index, reported, drawn),
         sections.published(reported, drawn),
         method.data_and_method(reported),
         sections.downloads(index),
     ]
-    return f'<article data-study="{index}" id="study-{index}" aria-label="{text(reported.study.name)}">{"".join(parts)}</article>\n'
+    below, contents = _with_contents(index, "".join(parts))
+    return (
+        f'<article data-study="{index}" id="study-{index}" aria-label="{text(reported.study.name)}">'
+        f"{sections.first_screen(index, reported, drawn)}{contents}{below}</article>\n"
+    )
+
+
+def _with_contents(index: int, body: str) -> tuple[str, str]:
+    """The sections, each with an anchor, and the list of their titles as links."""
+    titles: list[str] = []
+
+    def anchored(found: re.Match[str]) -> str:
+        titles.append(found[1])
+        return f'<section id="study-{index}-{len(titles)}"><h2>{found[1]}</h2>'
+
+    body = re.sub(r"<section><h2>(.*?)</h2>", anchored, body)
+    links = "".join(f'<li><a href="#study-{index}-{number}">{title}</a></li>' for number, title in enumerate(titles, start=1))
+    return body, f'<nav class="contents ui" aria-label="Sections"><ul>{links}</ul></nav>'
 
 
 def _progress(studies: Sequence[Reported]) -> str:

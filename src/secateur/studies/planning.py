@@ -415,20 +415,30 @@ class _Stability:
     split: Literal["train", "valid", "test"] = "test"
 
 
+@dataclass(frozen=True)
+class _Latency:
+    """The keys of `[analyses.latency]`: which arms (and `dense`), the examples of a forward pass, and how often it is timed."""
+
+    arms: tuple[str, ...]
+    batch: int = 1
+    rounds: int = 25
+
+
 def _measures(recipe: Recipe, cells: Iterable[Cell]) -> Iterator[Measure]:
     """The further questions that the recipe's `analyses` ask."""
     where = f"{recipe.name}.toml: analyses"
     for name, table in recipe.content.get("analyses", {}).items():
-        if name != "stability":
-            raise UnknownName("analysis", name, ["stability"], where)
-        options = _Stability(**bind_fields(_Stability, table, f"{where}.{name}"))
+        if name not in _ANALYSES:
+            raise UnknownName("analysis", name, _ANALYSES, where)
+        keys, measure = _ANALYSES[name]
+        options = keys(**bind_fields(keys, table, f"{where}.{name}"))
         known = ["dense", *recipe.content.get("arms", {})]
         for arm in options.arms:
             if arm not in known:
                 raise UnknownName("arm", arm, known, f"{where}.{name}.arms")
         for cell in cells:
             if cell.arm in options.arms:
-                yield Measure(name, cell.arm, cell.level, cell.replicate, cell.factors, _barrier(cell, options))
+                yield Measure(name, cell.arm, cell.level, cell.replicate, cell.factors, measure(cell, options))
 
 
 def _barrier(cell: Cell, options: _Stability) -> Node:
@@ -438,6 +448,16 @@ def _barrier(cell: Cell, options: _Stability) -> Node:
     problem = {key: cell.train.spec[key] for key in ("data", "data_digest", "model", "task", "threads")}
     spec = {**problem, "points": options.points, "split": options.split, "batch": cell.train.spec["train"]["evaluate_batch"]}
     return Node("interpolate", spec, (Parent("first", cell.train, "state/end"), Parent("second", twin, "state/end")))
+
+
+def _latency(cell: Cell, options: _Latency) -> Node:
+    """How long the network that a cell evaluates takes."""
+    problem = {key: cell.train.spec[key] for key in ("data", "data_digest", "model", "task", "threads")}
+    spec = {**problem, "batch": options.batch, "rounds": options.rounds, "crossovers": shipped_crossovers().digest}
+    return Node("latency", spec, cell.evaluate.parents)
+
+
+_ANALYSES: dict[str, tuple[Any, Any]] = {"stability": (_Stability, _barrier), "latency": (_Latency, _latency)}
 
 
 def kinds_in(graph: Graph) -> dict[str, int]:

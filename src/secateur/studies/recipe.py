@@ -23,7 +23,7 @@ _COMPONENTS = ("data", "model", "task")
 _TABLES = (*_COMPONENTS, "train", "prune")
 _KEYS = (
     "schema", "title", "study", "about", "base", "replicates", "margin", "plugins", *_TABLES, "rewind",
-    "arms", "sweep", "presets", "expect", "analyses",
+    "arms", "sweep", "tune", "presets", "expect", "analyses",
 )  # fmt: skip
 _ARM_KEYS = (*_TABLES, "rewind", "mask_from", "about")
 
@@ -200,6 +200,12 @@ def _check(content: Mapping[str, Any], where: str) -> None:
     for path, values in content.get("sweep", {}).items():
         if not isinstance(values, list) or not values:
             raise RecipeError(f"{where}: sweep.{path!r}: found {values!r}, which is not a list of values")
+    tune = content.get("tune", [])
+    if not isinstance(tune, list):
+        raise RecipeError(f"{where}: tune: found {tune!r}, which is not a list of keys of 'sweep'")
+    for path in tune:
+        if path not in content.get("sweep", {}):
+            raise UnknownName("swept key", str(path), list(content.get("sweep", {})), f"{where}: tune")
 
 
 def _only(content: Mapping[str, Any], arms: Iterable[str], where: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from secateur.analysis.notebook import study_html
+from secateur.analysis.tuning import tuned
 from secateur.analysis.verdicts import Rule, controls_of
 from secateur.canonical import canonical_json
 from secateur.errors import UnknownName
@@ -93,9 +94,15 @@ class Study:
         """Results, one row a (arm, level, replicate, factors).
 
         `multiply_adds` and `seconds` are those of the row's own training; `steps` counts its optimiser steps. A metric of a
-        row that is not `done` is null.
+        row that is not `done` is null. Factors that the recipe tunes have, for each arm and level, the one setting that validates
+        best (`chosen.<key>`), and the costs of all that were tried.
         """
-        return _frame([self._row(cell) for cell in self.record["cells"]])
+        frame = _frame([self._row(cell) for cell in self.record["cells"]])
+        if not self._tuned:
+            return frame
+        column = f"valid_{self.metric}"
+        whole = frame if column in frame.columns else frame.with_columns(pl.lit(None, dtype=pl.Float64).alias(column))
+        return tuned(whole, self._tuned, self.metric, self.higher_is_better)
 
     def curves(self) -> pl.DataFrame:
         """Evaluations while training, one row a (arm, level, replicate, factors, step)."""
@@ -116,16 +123,16 @@ class Study:
         return _frame(rows)
 
     def measures(self, analysis: str) -> pl.DataFrame:
-        """What an analysis of the recipe measured, one row a (arm, level, replicate, factors): its node's numbers, and the density."""
-        density = {(row["arm"], row["level"], row["replicate"], row["node"]): row["density"] for row in self.frame().iter_rows(named=True)}
-        by_place = {(arm, level, replicate): value for (arm, level, replicate, _), value in density.items()}
+        """What an analysis of the recipe measured, one row a (arm, level, replicate, factors): its node's numbers, the density, and what it
+        timed, as `seconds_<what>`."""
+        by_place = {_place(row): row["density"] for row in self.frame().iter_rows(named=True)}
         rows = []
-        for measure in self.record.get("measures", []):
+        for measure, identity in self._identified(self.record.get("measures", [])):
             stored = self._node(measure["node"])
             if measure["analysis"] == analysis and stored is not None:
-                place = (measure["arm"], measure["level"], measure["replicate"])
                 numbers = {name: value for name, value in stored.facts.items() if isinstance(value, int | float)}
-                rows.append({**_identity(measure), "density": by_place.get(place), **numbers})
+                numbers |= {f"seconds_{name}": value for name, value in self.store.timings(measure["node"]).items()}
+                rows.append({**identity, "density": by_place.get(_place(identity)), **numbers})
         return _frame(rows)
 
     def method(self) -> dict[str, Any]:
@@ -196,8 +203,26 @@ class Study:
         return found
 
     def _cells(self) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
-        for cell in self.record["cells"]:
-            yield cell, _identity(cell)
+        """The cells with their arm, level, replicate and factors; of factors that are tuned only the chosen setting."""
+        yield from self._identified(self.record["cells"])
+
+    def _identified(self, entries: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
+        chosen = {_place(row): tuple(row[name.replace("factor.", "chosen.", 1)] for name in self._tuned) for row in self._choices}
+        for entry in entries:
+            identity = _identity(entry)
+            setting = tuple(identity.pop(name) for name in self._tuned)
+            if chosen.get(_place(identity), ()) == setting:
+                yield entry, identity
+
+    @property
+    def _tuned(self) -> list[str]:
+        """The columns of the factors that the recipe tunes."""
+        return [f"factor.{path}" for path in self.record["recipe"].get("tune", [])]
+
+    @property
+    def _choices(self) -> list[dict[str, Any]]:
+        """The rows at chosen settings, where any factor is tuned."""
+        return list(self.frame().iter_rows(named=True)) if self._tuned else []
 
     def _row(self, cell: Mapping[str, Any]) -> dict[str, Any]:
         trained, evaluated = self._node(cell["train"]), self._node(cell["evaluate"])
@@ -305,6 +330,12 @@ def _executed(facts: Mapping[str, Any]) -> str:
     if sparse == 0:
         return "dense"
     return "sparse" if sparse == len(layers) else f"sparse {sparse}/{len(layers)}"
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Arm, level, replicate and factors of a row or identity, as a key."""
+    factors = sorted((name, value) for name, value in row.items() if name.startswith("factor."))
+    return (row["arm"], row["level"], row["replicate"], *factors)
 
 
 def _identity(cell: Mapping[str, Any]) -> dict[str, Any]:

@@ -160,6 +160,7 @@ def _method(plan: Plan, source: DatasetSource, networks: Networks, threads: int)
         "rewind": content.get("rewind", "init"),
         "arms": content.get("arms", {}),
         "sweep": content.get("sweep", {}),
+        "tune": content.get("tune", []),
         "seeds": {"split": spec["data"].get("split_seed"), "replicates": list(range(content.get("replicates", 1)))},
         "threads": threads,
         "machine": _machine(),

@@ -32,6 +32,7 @@ def analyses(reported: Reported, masks: Iterable[tuple[Identity, Mask]]) -> Iter
     if len(frame):
         yield Analysis(
             name="early-quality",
+            main=True,
             title="How good are early tickets?",
             lead="Each point: tickets whose masks were drawn at that step of dense training, against the dense network.",
             caption="Paired by replicate; means with 95 % intervals. Zero is the dense network.",
@@ -65,6 +66,7 @@ def analyses(reported: Reported, masks: Iterable[tuple[Identity, Mask]]) -> Iter
         return
     yield Analysis(
         name="early-masks",
+        main=True,
         title="How early are the masks there?",
         lead="Masks drawn at a step of dense training, compared with those of the trained network in the same replicate.",
         caption="Of the weights kept, how many the trained network's mask keeps too, beyond chance: 100 % is all of them, 0 as by chance. "

@@ -15,18 +15,18 @@ from secateur.reports.study import Reported
 _MEASURES = {
     "example_multiply_adds": "multiply-adds of one example",
     "bytes": "bytes stored",
-    "latency": "measured seconds of one example",
+    "latency": "measured seconds of a forward pass",
     "seconds": "measured seconds of its training",
 }
 
 
 def analyses(reported: Reported, latencies: pl.DataFrame | None = None) -> Iterator[Analysis]:
-    """Quality against cost, and multiply-adds by layer, of a study that says what its networks cost. `latencies`: measured seconds an
-    example, with arm, level, replicate and factors, where the study measured any."""
+    """Quality against cost, and multiply-adds by layer, of a study that says what its networks cost. `latencies`: what the study's
+    `[analyses.latency]` measured, if it did."""
     frame = reported.results.filter(pl.col("status") == "done")
     if latencies is not None and len(latencies):
-        keys = [column for column in latencies.columns if column in frame.columns and column != "density"]
-        frame = frame.join(latencies.select(*keys, "latency"), on=keys, how="left", nulls_equal=True)
+        keys = ["arm", "level", "replicate", *[column for column in latencies.columns if column.startswith("factor.")]]
+        frame = frame.join(latencies.select(*keys, _latency(latencies)), on=keys, how="left", nulls_equal=True)
     measures = [name for name in _MEASURES if name in frame.columns and frame[name].drop_nulls().n_unique() > 1]
     pruned = frame.filter(pl.col("level") > 0)
     if not measures or pruned.is_empty() or frame[reported.rule.column].drop_nulls().is_empty():
@@ -43,7 +43,8 @@ def analyses(reported: Reported, latencies: pl.DataFrame | None = None) -> Itera
         name="expense",
         title="Quality against cost",
         lead="What a ticket costs to run, to store and to train, beside how good it is. To the left is cheaper.",
-        caption="Means over replicates with 95 % intervals. Bytes: survivors, and where they are. Seconds: of the machine that ran it.",
+        caption="Means over replicates with 95 % intervals. Bytes: survivors, and where they are. "
+        "Seconds: of the machine that ran it, whatever else it did.",
         frame=pl.concat(placed),
         kind="lines",
         x="cost",
@@ -58,6 +59,12 @@ def analyses(reported: Reported, latencies: pl.DataFrame | None = None) -> Itera
         value_title=f"test {metric}",
     )
     yield from _by_layer(reported)
+
+
+def _latency(measured: pl.DataFrame) -> pl.Expr:
+    """Measured seconds of a forward pass: of the ticket where there is one, else of the dense network."""
+    ticket = [pl.col("seconds_ticket")] if "seconds_ticket" in measured.columns else []
+    return pl.coalesce(*ticket, pl.col("seconds_dense")).alias("latency")
 
 
 def _by_layer(reported: Reported) -> Iterator[Analysis]:

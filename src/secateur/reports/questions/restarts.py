@@ -44,6 +44,7 @@ def _sweep(reported: Reported, frame: pl.DataFrame) -> Iterator[Analysis]:
         return
     yield Analysis(
         name="rewinding",
+        main=True,
         title="To which step should tickets be rewound?",
         lead="Each line is a density; each point the difference to the dense network of tickets that restart from that step.",
         caption="Paired by replicate; means with 95 % intervals. Zero is the dense network.",
@@ -76,6 +77,7 @@ def _parts(reported: Reported, frame: pl.DataFrame) -> Iterator[Analysis]:
     names = list(dict.fromkeys([*(source for source in sources if source in reported.arms), *shared, *partial]))
     yield Analysis(
         name="signs",
+        main=True,
         title="What of the initial weights counts?",
         lead="The same masks over less and less of the weights that training began with: "
         + "; ".join(arms.told(reported, arm) for arm in names)
@@ -101,6 +103,7 @@ def _untrained(reported: Reported, frame: pl.DataFrame) -> Iterator[Analysis]:
     mine = arms.with_series(arms.in_order(frame, names)).with_columns((100 * pl.col("density")).round(3).alias("kept"))
     yield Analysis(
         name="supermasks",
+        main=True,
         title="Masks without training",
         lead="Networks whose weights are never trained: what is good about them is the mask. "
         + "; ".join(arms.told(reported, arm) for arm in names)

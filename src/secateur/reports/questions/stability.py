@@ -28,6 +28,7 @@ def analyses(reported: Reported, barriers: pl.DataFrame) -> Iterator[Analysis]:
     measured = _measured(reported, arms.in_order(frame, [DENSE, *reported.arms]))
     yield Analysis(
         name="stability",
+        main=True,
         title="Stability to the noise of training",
         lead="Two copies from one start, trained in another order of the data: how much worse is what lies between them?",
         caption=_CAPTION,
@@ -50,6 +51,7 @@ def analyses(reported: Reported, barriers: pl.DataFrame) -> Iterator[Analysis]:
         return
     yield Analysis(
         name="stability-rewind",
+        main=True,
         title="From which rewind point on are tickets stable?",
         lead="The same barrier against the step that tickets are rewound to, a line a density.",
         caption=_CAPTION,

@@ -33,6 +33,7 @@ def analyses(reported: Reported) -> Iterator[Analysis]:
     order = {words: place for place, words in enumerate(rows)}
     yield Analysis(
         name="transfer",
+        main=True,
         title="From one data set to another",
         lead="Rows say where the masks were found, columns where they are trained and tested. "
         "Each cell is the difference to the dense network there.",
