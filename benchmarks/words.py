@@ -81,7 +81,9 @@ def main() -> None:
         best = min(found["torch"][0], found["dense"][0])
         for way, (seconds, low, high) in found.items():
             vectors, speedup = "trained" if trained else "frozen", best / seconds
-            rows.append({"embedding": embedding, "vectors": vectors, "way": way, "seconds": seconds, "low": low, "high": high, "speedup": speedup})
+            rows.append(
+                {"embedding": embedding, "vectors": vectors, "way": way, "seconds": seconds, "low": low, "high": high, "speedup": speedup}
+            )
             times = f"{seconds * 1e3:8.2f} ms  {low * 1e3:.2f} – {high * 1e3:.2f}"
             print(f"{embedding:4} {vectors:8} {way:6} {times}  x{speedup:.2f}", flush=True)
     if options.json:
