@@ -206,7 +206,9 @@ std::int64_t choose_highest(const std::vector<Stretch<T>>& stretches, std::int64
 template <class T>
 void fill_where(const std::uint8_t* bits, std::int64_t size, T* values, T value) {
     const std::int64_t bytes = (size + 7) / 8;
+    constexpr std::int64_t ahead = 32;  // bytes of bits: all lines there are fetched, which is quicker than those alone that change
     for (std::int64_t first = 0; first < bytes; first += 8) {
+        for (std::int64_t i = first + ahead; i < first + ahead + 8; i += 2) __builtin_prefetch(values + 8 * i, 1);
         std::uint64_t left = 0;  // the bits of 64 places, the first of them highest
         for (std::int64_t i = 0; i < 8; ++i) left = left << 8 | (first + i < bytes ? bits[first + i] : 0);
         while (left) {

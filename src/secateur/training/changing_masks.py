@@ -168,10 +168,10 @@ class DynamicSparsity:
         parameters = parameters_of(run.model, run.mask)
         drop = self.renewal.drop_fraction(run.step)
         renewed = self.entry.make(parameters, gradients, run.mask, drop, generator(self.how.seed, run.step))
-        for name, parameter in parameters.items():
-            grown = renewed.grown.pattern(name)
-            zero_where(parameter, grown)
-            clear(run.optimizer.state.get(parameter, {}), grown)
+        if run.settings.masking != "enforced":  # else zero already, as all that is pruned
+            for name, parameter in parameters.items():
+                zero_where(parameter, renewed.grown.pattern(name))
+                clear(run.optimizer.state.get(parameter, {}), renewed.grown.pattern(name))
         run.mask = renewed.mask
         self.keeper.enforce(run)
         self.drawn(run.step, renewed.mask)

@@ -34,12 +34,12 @@ class KeepPruned:
     def enforce(self, run: Run) -> None:
         """Take over `run.mask`: zero pruned weights and the optimiser's state there.
 
-        Where another mask was enforced before, only what it and the new one do not share is touched.
+        Where another mask was enforced before, only what it kept and the new one prunes is touched: all else is zero already.
         """
         before = self._enforced
         self.hold(run)
         if run.mask is not None:
-            touched = run.mask.map(lambda _, pattern: pattern.complement()) if before is None else before ^ run.mask
+            touched = run.mask.map(lambda _, pattern: pattern.complement()) if before is None else before & ~run.mask
         for name, parameter in zip(self._names, self._parameters, strict=True):
             where = touched.pattern(name)
             zero_where(parameter, where)
