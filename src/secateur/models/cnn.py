@@ -33,7 +33,8 @@ class KimCNN(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         padded = F.pad(tokens, (0, self._widest), value=PADDING)
         words = self.embedding(padded).transpose(1, 2)
-        features = torch.relu(torch.cat([convolution.maximum_over_time(words) for convolution in self.convolutions], 1))
+        maxima = [convolution.maximum_over_time(words) for convolution in self.convolutions]  # type: ignore[operator]
+        features = torch.relu(torch.cat(maxima, 1))
         return self.output(self.dropout(features))  # type: ignore[no-any-return]
 
 

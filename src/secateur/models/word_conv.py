@@ -38,8 +38,8 @@ class WordConv(nn.Conv1d):
         return F.conv2d(input.unsqueeze(2), weight.unsqueeze(2), bias, stride, padding, dilation, self.groups).squeeze(2)
 
     def maximum_over_time(self, input: Tensor) -> Tensor:
-        """(batch, channels, length) -> (batch, filters), each filter's greatest response. With a gradient its place is kept, which makes the
-        backward pass a scatter to one position; without, `amax` is eight times faster."""
+        """(batch, channels, length) -> (batch, filters), each filter's greatest response. With a gradient its place is kept, which makes
+        the backward pass a scatter to one position; without, `amax` is eight times faster."""
         responses = self(input)
         return responses.max(2).values if torch.is_grad_enabled() else responses.amax(2)  # type: ignore[no-any-return]
 
