@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 
+from secateur.models.word_conv import WordConv
 from secateur.sparse.bench import DENSITIES, bench, environment, measure_crossovers
 
 
@@ -17,7 +18,7 @@ def main() -> None:
     parser.add_argument("--json", help="write the rows here too")
     options = parser.parse_args()
     if options.what == "crossovers":
-        table = measure_crossovers(rounds=options.rounds)
+        table = measure_crossovers(rounds=options.rounds, convolution=WordConv)
         for entry in table.entries:
             print(entry)
         if options.json:

@@ -30,9 +30,16 @@ def network(embedding: int, trained: bool) -> KimCNN:
     )
 
 
+class TorchConv(nn.Conv1d):
+    """torch's convolution, with the maximum that the network asks for."""
+
+    def maximum_over_time(self, x: torch.Tensor) -> torch.Tensor:
+        return self(x).max(2).values  # type: ignore[no-any-return]
+
+
 def with_torch_s_convolutions(model: KimCNN) -> KimCNN:
     for i, ours in enumerate(model.convolutions):
-        plain = nn.Conv1d(ours.in_channels, ours.out_channels, ours.kernel_size[0])  # type: ignore[union-attr, operator, arg-type, index]
+        plain = TorchConv(ours.in_channels, ours.out_channels, ours.kernel_size[0])  # type: ignore[union-attr, operator, arg-type, index]
         plain.load_state_dict(ours.state_dict())
         model.convolutions[i] = plain
     return model

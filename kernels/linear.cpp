@@ -70,17 +70,19 @@ int cuts_of_a_tile(const Pattern& pattern, const Tiling& tiling, int threads) {
     if (tiling.tiles % threads == 0) return 1;
     const int width = int(tiling.tile * tiling.tiles / threads);
     const bool even = tiling.tiles < threads && tiling.tile * tiling.tiles % threads == 0 && width % 16 == 0 && tiling.tile % width == 0;
-    return even && few_survivors(pattern) ? tiling.tile / width : 0;
+    return even && edges_matter(pattern, false) ? tiling.tile / width : 0;
 }
 
 // Tiles are summed in two groups where edges cost as much as the walk: two threads then share no example.
-int groups_of_tiles(const Pattern& pattern, const Tiling& tiling) { return tiling.tiles > 1 && few_survivors(pattern) ? 2 : 1; }
+int groups_of_tiles(const Pattern& pattern, const Tiling& tiling, bool feature_major) {
+    return tiling.tiles > 1 && edges_matter(pattern, feature_major) ? 2 : 1;
+}
 
 // One tile, all features.
 template <class T>
 void pack_tile(const T* outside, const T* positive, bool feature_major, std::int64_t features, std::int64_t batch, const Tiling& tiling,
-               std::int64_t tile, const Tiles<T>& tiles) {
-    Edge<T> edge = edge_of(outside, feature_major, features, batch, tile * tiling.tile, tiling.tile, 0, features, tiles.data + tile * tiles.step, tiles.ld);
+               std::int64_t tile, T* packed) {
+    Edge<T> edge = edge_of(outside, feature_major, features, batch, tile * tiling.tile, tiling.tile, 0, features, packed, tiling.tile);
     if (positive) edge.positive = positive + (edge.outside - outside);
     primitives<T>().pack(edge);
 }
@@ -110,7 +112,7 @@ void linear_forward(const LinearForward<T>& layer) {
     if (batch == 0 || rows == 0) return;
     const int threads = threads_for(pattern.survivors() * batch, layer.threads);
     if (batch == 1 && !layer.packed) return forward_of_one(layer, threads);
-    const Tiling tiling = tiling_for<T>(pattern, batch);
+    const Tiling tiling = tiling_for<T>(pattern, batch, layer.feature_major);
     const bool direct = layer.feature_major && usable_in_place(tiling, batch);
     const int cuts = direct ? 0 : cuts_of_a_tile(pattern, tiling, threads);
     const auto plan = pattern.product_plan(tiling.width, cuts ? 1 : threads);
@@ -170,7 +172,7 @@ void linear_backward(const LinearBackward<T>& layer) {
     const Pattern& pattern = *layer.pattern;
     const std::int64_t rows = pattern.rows(), columns = pattern.columns(), batch = layer.batch;
     const int threads = threads_for(2 * pattern.survivors() * batch, layer.threads);
-    const Tiling tiling = tiling_for<T>(pattern, batch);
+    const Tiling tiling = tiling_for<T>(pattern, batch, layer.feature_major);
     if (batch == 0) {
         if (layer.dvalues) std::fill_n(layer.dvalues, pattern.survivors(), T(0));
         if (layer.dbias) std::fill_n(layer.dbias, rows, T(0));
@@ -180,10 +182,12 @@ void linear_backward(const LinearBackward<T>& layer) {
     const bool direct_dy = placed && !layer.y;
     const bool pack_x = layer.dvalues && layer.feature_major && !placed;
     // Sums over the batch are made group by group and added up at the end, whatever the number of threads.
-    const int groups = groups_of_tiles(pattern, tiling);
+    const int groups = groups_of_tiles(pattern, tiling, layer.feature_major);
     const int panels = threads > groups ? threads / groups : groups == 1 ? threads : 1;
     const auto plan = pattern.gradient_plan(tiling.width, panels, primitives<T>().columns_at_once(tiling.tile));
-    T* packed_dy = direct_dy ? nullptr : scratch_of<T>(Slot::packed_dy, std::size_t(rows * tiling.padded()));
+    // Groups of examples go through their tiles one after another, and a tile of dy that has been walked is not needed again.
+    const bool by_group = groups > 1 && panels == 1;
+    T* packed_dy = direct_dy || by_group ? nullptr : scratch_of<T>(Slot::packed_dy, std::size_t(rows * tiling.padded()));
     const Tiles<T> dy = direct_dy ? in_place(const_cast<T*>(layer.dy), tiling, batch) : packed_tiles(packed_dy, tiling, rows);
     T* packed_x = pack_x ? scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded())) : const_cast<T*>(layer.packed);
     const Tiles<T> x = placed ? in_place(packed_x, tiling, batch) : packed_tiles(packed_x, tiling, columns);
@@ -191,6 +195,9 @@ void linear_backward(const LinearBackward<T>& layer) {
     T* dvalues = layer.dvalues ? scratch_of<T>(Slot::dvalues, entries * std::size_t(groups)) : nullptr;
     T* dbias = layer.dbias && groups > 1 ? scratch_of<T>(Slot::dbias, std::size_t(rows * groups)) : layer.dbias;
     const auto first_tile = [&](int group) { return tiling.tiles * group / groups; };
+    const auto tile_of_dy = [&](std::int64_t tile) {
+        return direct_dy || !by_group ? dy.data + tile * dy.step : scratch_of<T>(Slot::packed_dy, std::size_t(rows * tiling.tile));
+    };
     const auto walk = [&](int group, int panel, std::int64_t tile) {
         const std::int64_t first = plan->panel_lines[std::size_t(panel)], last = plan->panel_lines[std::size_t(panel) + 1];
         if (first == last) return;
@@ -199,7 +206,7 @@ void linear_backward(const LinearBackward<T>& layer) {
         task.values = layer.values;
         task.x = layer.dvalues ? x.data + tile * x.step : nullptr;
         task.ld_x = x.ld;
-        task.dy = dy.data + tile * dy.step;
+        task.dy = tile_of_dy(tile);
         task.ld_dy = dy.ld;
         task.ld_dx = placed ? batch : tiling.tile;
         if (layer.dx) {
@@ -215,19 +222,19 @@ void linear_backward(const LinearBackward<T>& layer) {
                 edge_of<T>(layer.dx, layer.feature_major, columns, batch, tile * tiling.tile, tiling.tile, first, last, task.dx, tiling.tile));
     };
     const auto sum_rows = [&](int group, std::int64_t tile, std::int64_t first, std::int64_t last) {
-        primitives<T>().row_sums(dy.data + tile * dy.step + first * dy.ld, dy.ld, last - first, tiling.tile, tile > first_tile(group),
+        primitives<T>().row_sums(tile_of_dy(tile) + first * dy.ld, dy.ld, last - first, tiling.tile, tile > first_tile(group),
                                  dbias + rows * group + first);
     };
     parallel(threads, [&](Team& team) {
         std::int64_t first, last;
         int begin, end;
         team.share(groups * panels, begin, end);
-        if (groups > 1 && panels == 1) {
+        if (by_group) {
             // Each thread has examples of its own: nothing passes from core to core but sums.
             for (int group = begin; group < end; ++group)
                 for (std::int64_t tile = first_tile(group); tile < first_tile(group + 1); ++tile) {
-                    if (!direct_dy) pack_tile<T>(layer.dy, layer.y, layer.feature_major, rows, batch, tiling, tile, dy);
-                    if (pack_x) pack_tile<T>(layer.packed, nullptr, true, columns, batch, tiling, tile, x);
+                    if (!direct_dy) pack_tile<T>(layer.dy, layer.y, layer.feature_major, rows, batch, tiling, tile, tile_of_dy(tile));
+                    if (pack_x) pack_tile<T>(layer.packed, nullptr, true, columns, batch, tiling, tile, x.data + tile * x.step);
                     if (layer.dbias) sum_rows(group, tile, 0, rows);
                     walk(group, 0, tile);
                 }

@@ -40,6 +40,24 @@ SECATEUR_INLINE float gathered_dot<float>(const std::uint16_t* columns, const fl
 #endif
 
 template <class T>
+void add_gathered(T factor, const T* from, const std::int32_t* places, std::int64_t count, T* sums) {
+    for (std::int64_t i = 0; i < count; ++i) sums[i] += factor * from[places[i]];
+}
+
+#if defined(__AVX512F__)
+template <>
+inline void add_gathered<float>(float factor, const float* from, const std::int32_t* places, std::int64_t count, float* sums) {
+    const __m512 scale = _mm512_set1_ps(factor);
+    for (std::int64_t i = 0; i < count; i += 16) {
+        const __mmask16 valid = count - i < 16 ? __mmask16((1u << (count - i)) - 1) : __mmask16(0xFFFF);
+        const __m512i index = _mm512_maskz_loadu_epi32(valid, places + i);
+        const __m512 picked = _mm512_mask_i32gather_ps(_mm512_setzero_ps(), valid, index, from, 4);
+        _mm512_mask_storeu_ps(sums + i, valid, _mm512_fmadd_ps(scale, picked, _mm512_maskz_loadu_ps(valid, sums + i)));
+    }
+}
+#endif
+
+template <class T>
 void product_of_vector(const PlanView& plan, int panel, const std::uint16_t* low_columns, const T* values, const T* x, const T* bias, bool relu, T* y) {
     for (std::int64_t block = 0; block < plan.blocks; ++block) {
         const Piece& piece = plan.piece(panel, block);

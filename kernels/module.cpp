@@ -156,28 +156,38 @@ WordsShape words_shape(const Pattern& pattern, nb::handle x, std::int64_t taps) 
 
 template <class T>
 void words_forward_of(const Pattern& pattern, const WordsShape& shape, Number number, nb::handle values, nb::handle bias, nb::handle x, nb::handle y,
-                      int threads) {
+                      nb::handle maximum, nb::handle place, int threads) {
     WordsForward<T> layer{};
     layer.pattern = &pattern;
     layer.shape = shape;
     layer.values = static_cast<const T*>(memory_of(values, "values", number, {pattern.survivors()}));
     layer.bias = static_cast<const T*>(memory_or_null(bias, "bias", number, {pattern.rows()}));
     layer.x = static_cast<const T*>(memory_of(x, "x", number, {shape.batch, shape.length, shape.channels}));
-    layer.y = static_cast<T*>(memory_of(y, "y", number, {pattern.rows(), shape.ld()}));
+    layer.y = static_cast<T*>(memory_or_null(y, "y", number, {pattern.rows(), shape.ld()}));
+    layer.maximum = static_cast<T*>(memory_or_null(maximum, "maximum", number, {shape.batch, pattern.rows()}));
+    if (layer.maximum) layer.place = places_of(place, "place", {shape.batch, pattern.rows()});
     layer.threads = checked_threads(threads);
     const nb::gil_scoped_release released;
     words_forward(layer);
 }
 
 template <class T>
-bool words_backward_of(const Pattern& pattern, const WordsShape& shape, Number number, nb::handle values, nb::handle x, nb::handle dy, nb::handle dx,
-                       nb::handle dvalues, nb::handle dbias, std::int64_t most, int threads) {
+bool words_backward_of(const Pattern& pattern, const WordsShape& shape, Number number, nb::handle values, nb::handle x, nb::handle dy, nb::handle place,
+                       nb::handle dx, nb::handle dvalues, nb::handle dbias, std::int64_t most, int threads) {
     WordsBackward<T> layer{};
     layer.pattern = &pattern;
     layer.shape = shape;
     layer.values = static_cast<const T*>(memory_of(values, "values", number, {pattern.survivors()}));
     layer.x = static_cast<const T*>(memory_of(x, "x", number, {shape.batch, shape.length, shape.channels}));
-    layer.dy = static_cast<const T*>(memory_of(dy, "dy", number, {shape.batch, pattern.rows(), shape.positions()}));
+    if (place.is_none()) {
+        layer.dy = static_cast<const T*>(memory_of(dy, "dy", number, {shape.batch, pattern.rows(), shape.positions()}));
+    } else {
+        layer.dy = static_cast<const T*>(memory_of(dy, "dy", number, {shape.batch, pattern.rows()}));
+        const std::int32_t* places = places_of(place, "place", {shape.batch, pattern.rows()});
+        for (std::int64_t i = 0; i < shape.batch * pattern.rows(); ++i)
+            if (places[i] < 0 || places[i] >= shape.positions()) throw nb::index_error("place must lie within the positions");
+        layer.place = places;
+    }
     layer.dx = static_cast<T*>(memory_or_null(dx, "dx", number, {shape.batch, shape.length, shape.channels}));
     layer.dvalues = static_cast<T*>(memory_or_null(dvalues, "dvalues", number, {pattern.survivors()}));
     layer.dbias = static_cast<T*>(memory_or_null(dbias, "dbias", number, {pattern.rows()}));
@@ -278,21 +288,23 @@ NB_MODULE(_kernels, module) {
              "values"_a, "packed"_a.none(), "length"_a, "dy"_a, "y"_a.none(), "dx"_a.none(), "dvalues"_a.none(), "dbias"_a.none(), "taps"_a,
              "stride"_a, "padding"_a, "dilation"_a, "threads"_a)
         .def("words_forward",
-             [](const Pattern& pattern, nb::handle values, nb::handle bias, nb::handle x, nb::handle y, std::int64_t taps, int threads) {
+             [](const Pattern& pattern, nb::handle values, nb::handle bias, nb::handle x, nb::handle y, nb::handle maximum, nb::handle place,
+                std::int64_t taps, int threads) {
                  const Number number = number_of(values, "values");
                  const WordsShape shape = words_shape(pattern, x, taps);
-                 (number == Number::single ? words_forward_of<float> : words_forward_of<double>)(pattern, shape, number, values, bias, x, y, threads);
+                 (number == Number::single ? words_forward_of<float> : words_forward_of<double>)(pattern, shape, number, values, bias, x, y, maximum,
+                                                                                                place, threads);
              },
-             "values"_a, "bias"_a.none(), "x"_a, "y"_a, "taps"_a, "threads"_a)
+             "values"_a, "bias"_a.none(), "x"_a, "y"_a.none(), "maximum"_a.none(), "place"_a.none(), "taps"_a, "threads"_a)
         .def("words_backward",
-             [](const Pattern& pattern, nb::handle values, nb::handle x, nb::handle dy, nb::handle dx, nb::handle dvalues, nb::handle dbias,
-                std::int64_t taps, std::int64_t most, int threads) {
+             [](const Pattern& pattern, nb::handle values, nb::handle x, nb::handle dy, nb::handle place, nb::handle dx, nb::handle dvalues,
+                nb::handle dbias, std::int64_t taps, std::int64_t most, int threads) {
                  const Number number = number_of(values, "values");
                  const WordsShape shape = words_shape(pattern, x, taps);
-                 return (number == Number::single ? words_backward_of<float> : words_backward_of<double>)(pattern, shape, number, values, x, dy, dx,
-                                                                                                         dvalues, dbias, most, threads);
+                 return (number == Number::single ? words_backward_of<float> : words_backward_of<double>)(pattern, shape, number, values, x, dy, place,
+                                                                                                         dx, dvalues, dbias, most, threads);
              },
-             "values"_a, "x"_a, "dy"_a, "dx"_a.none(), "dvalues"_a.none(), "dbias"_a.none(), "taps"_a, "most"_a, "threads"_a)
+             "values"_a, "x"_a, "dy"_a, "place"_a.none(), "dx"_a.none(), "dvalues"_a.none(), "dbias"_a.none(), "taps"_a, "most"_a, "threads"_a)
         .def("embedding_forward",
              [](const Pattern& pattern, nb::handle values, nb::handle ids, nb::handle y, int threads) {
                  const Number number = number_of(values, "values");

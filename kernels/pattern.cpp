@@ -93,6 +93,7 @@ Plan make_product_plan(const Pattern& pattern, std::int64_t width, int panels, i
             close_piece(plan, piece, segments, lengths);
         }
     }
+    plan.segments.resize(plan.segments.size() + 2 * kAhead, Segment{});
     return plan;
 }
 

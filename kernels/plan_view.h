@@ -11,6 +11,9 @@ struct Segment {
     std::uint32_t start;  // its first survivor: an index into the pattern's columns and values, or into the plan's entries
 };
 
+// The product fetches values and columns of the segment so far ahead; a plan's segments are followed by as many, and some more, that are empty.
+constexpr int kAhead = 4;
+
 // Consecutive segments of equal length: the loop over survivors then ends where the processor expects.
 struct Group {
     std::uint32_t segments;

@@ -90,6 +90,8 @@ struct Primitives {
     void (*unpack)(const Edge<T>&);
     // to[i] = from[order[i]], plus other[order[i]] unless `other` is null
     void (*reorder)(const T* from, const T* other, const std::uint32_t* order, std::int64_t count, T* to);
+    // sums[i] += factor * from[places[i]]
+    void (*add_gathered)(T factor, const T* from, const std::int32_t* places, std::int64_t count, T* sums);
     // sums[f] (+)= the sum of row f over `count` examples
     void (*row_sums)(const T* rows, std::int64_t ld, std::int64_t features, std::int64_t count, bool add, T* sums);
     // y = W x + bias for one example; `plan` is a product plan of full width

@@ -33,7 +33,7 @@ SECATEUR_INLINE void start_row(Vec<T, W>* sum, const T* y, Start start, const T*
 // R rows of equal length at once, N vectors of W examples each: R * N sums stay in registers.
 template <class T, int W, int N, int R, class Where>
 SECATEUR_INLINE void product_rows(const Segment* segment, std::uint32_t length, const std::uint16_t* columns, const T* values, const T* x,
-                                  Where where, T* y, std::int64_t ld_y, std::int64_t first_row, Start start, const T* bias) {
+                                  Where where, T* y, std::int64_t ld_y, std::int64_t first_row, Start start, const T* bias, bool ahead) {
     Vec<T, W> sum[R][N];
     SECATEUR_UNROLL for (int r = 0; r < R; ++r) start_row<T, W, N>(sum[r], y + (segment[r].line - first_row) * ld_y, start, bias, segment[r].line);
     const std::uint16_t* column[R];
@@ -42,6 +42,13 @@ SECATEUR_INLINE void product_rows(const Segment* segment, std::uint32_t length, 
         column[r] = columns + segment[r].start;
         value[r] = values + segment[r].start;
     }
+    if (ahead)
+        SECATEUR_UNROLL for (int r = 0; r < R; ++r) {
+            const std::uint32_t later = segment[kAhead + r].start;
+            __builtin_prefetch(values + later);
+            __builtin_prefetch(values + later + 64 / sizeof(T));
+            __builtin_prefetch(columns + later);
+        }
     for (std::uint32_t k = 0; k < length; ++k) {
         SECATEUR_UNROLL for (int r = 0; r < R; ++r) {
             const T* from = x + where(column[r][k]);
@@ -60,14 +67,16 @@ void product_piece(const Product<T>& product, const Piece& piece, bool first, co
     const Segment* segment = product.plan.segments + piece.first_segment;
     const Group* group = product.plan.groups + piece.first_group;
     const Start start = first ? product.start : Start::add;
+    // A block's piece of a row is short and the next row's lies elsewhere: the processor does not foresee it.
+    const bool ahead = product.plan.blocks > 1;
     for (std::uint32_t g = 0; g < piece.groups; ++g) {
         const std::uint32_t length = group[g].length;
         std::uint32_t s = 0;
         for (; s + R <= group[g].segments; s += R, segment += R)
-            product_rows<T, W, N, R>(segment, length, product.low_columns, product.values, x, where, y, product.ld_y, product.first_row, start, product.bias);
+            product_rows<T, W, N, R>(segment, length, product.low_columns, product.values, x, where, y, product.ld_y, product.first_row, start, product.bias, ahead);
         if constexpr (R > 1)
             for (; s < group[g].segments; ++s, ++segment)
-                product_rows<T, W, N, 1>(segment, length, product.low_columns, product.values, x, where, y, product.ld_y, product.first_row, start, product.bias);
+                product_rows<T, W, N, 1>(segment, length, product.low_columns, product.values, x, where, y, product.ld_y, product.first_row, start, product.bias, ahead);
     }
 }
 

@@ -5,12 +5,13 @@ namespace {
 
 // What is asked of each tensor, by interned name; torch's own constants. Made once and never freed: they live as long as torch.
 struct Torch {
-    nb::handle float32, float64, int64, boolean, strided, tensor;
+    nb::handle float32, float64, int32, int64, boolean, strided, tensor;
     nb::handle dtype, layout, shape, is_cpu, is_contiguous, data_ptr, numel;
     Torch() {
         const nb::module_ torch = nb::module_::import_("torch");
         float32 = nb::object(torch.attr("float32")).release();
         float64 = nb::object(torch.attr("float64")).release();
+        int32 = nb::object(torch.attr("int32")).release();
         int64 = nb::object(torch.attr("int64")).release();
         boolean = nb::object(torch.attr("bool")).release();
         strided = nb::object(torch.attr("strided")).release();
@@ -97,7 +98,29 @@ void check_number(nb::handle tensor, const char* name, Number number) {
     throw nb::type_error((std::string(name) + " must be of the layer's dtype, not " + nb::str(found).c_str()).c_str());
 }
 
+void* memory_of_shape(nb::handle tensor, const char* name, std::initializer_list<std::int64_t> shape) {
+    check_plain(tensor, name);
+    const nb::object found = attribute(tensor, torch_names().shape);
+    bool fits = PyTuple_Check(found.ptr()) && PyTuple_GET_SIZE(found.ptr()) == Py_ssize_t(shape.size());
+    Py_ssize_t axis = 0;
+    for (const std::int64_t length : shape) {
+        if (!fits) break;
+        fits = nb::cast<std::int64_t>(nb::handle(PyTuple_GET_ITEM(found.ptr(), axis++))) == length;
+    }
+    if (!fits) {
+        std::string wanted;
+        for (const std::int64_t length : shape) wanted += (wanted.empty() ? "" : ", ") + std::to_string(length);
+        throw nb::value_error((std::string(name) + " must have shape (" + wanted + "), not " + nb::str(found).c_str()).c_str());
+    }
+    return pointer_of(tensor);
+}
+
 }  // namespace
+
+void* memory_of(nb::handle tensor, const char* name, Number number, std::initializer_list<std::int64_t> shape) {
+    check_number(tensor, name, number);
+    return memory_of_shape(tensor, name, shape);
+}
 
 void* memory_of(nb::handle tensor, const char* name, Number number, std::int64_t* count) {
     check_number(tensor, name, number);
@@ -116,23 +139,10 @@ const std::uint8_t* flags_or_null(nb::handle tensor, const char* name, std::int6
     return static_cast<const std::uint8_t*>(pointer_of(tensor));
 }
 
-void* memory_of(nb::handle tensor, const char* name, Number number, std::initializer_list<std::int64_t> shape) {
-    const Torch& names = torch_names();
-    check_number(tensor, name, number);
-    check_plain(tensor, name);
-    const nb::object found = attribute(tensor, names.shape);
-    bool fits = PyTuple_Check(found.ptr()) && PyTuple_GET_SIZE(found.ptr()) == Py_ssize_t(shape.size());
-    Py_ssize_t axis = 0;
-    for (const std::int64_t length : shape) {
-        if (!fits) break;
-        fits = nb::cast<std::int64_t>(nb::handle(PyTuple_GET_ITEM(found.ptr(), axis++))) == length;
-    }
-    if (!fits) {
-        std::string wanted;
-        for (const std::int64_t length : shape) wanted += (wanted.empty() ? "" : ", ") + std::to_string(length);
-        throw nb::value_error((std::string(name) + " must have shape (" + wanted + "), not " + nb::str(found).c_str()).c_str());
-    }
-    return pointer_of(tensor);
+std::int32_t* places_of(nb::handle tensor, const char* name, std::initializer_list<std::int64_t> shape) {
+    check_tensor(tensor, name);
+    if (!attribute(tensor, torch_names().dtype).is(torch_names().int32)) throw nb::type_error((std::string(name) + " must be int32").c_str());
+    return static_cast<std::int32_t*>(memory_of_shape(tensor, name, shape));
 }
 
 }  // namespace secateur

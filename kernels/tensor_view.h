@@ -31,6 +31,9 @@ inline void* memory_or_null(nb::handle tensor, const char* name, Number number, 
     return tensor.is_none() ? nullptr : memory_of(tensor, name, number, shape);
 }
 
+// The memory of a contiguous int32 CPU tensor of this shape; TypeError or ValueError where it is none.
+std::int32_t* places_of(nb::handle tensor, const char* name, std::initializer_list<std::int64_t> shape);
+
 // The memory and length of a contiguous one-axis int64 CPU tensor whose numbers lie in [0, limit); ValueError where it is none.
 const std::int64_t* ids_of(nb::handle tensor, const char* name, std::int64_t limit, std::int64_t* count);
 

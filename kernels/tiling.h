@@ -19,11 +19,11 @@ struct Tiling {
 // Sizes of the tile worth having, in examples; a batch takes the smallest that holds it.
 constexpr int kTiles[] = {2, 4, 8, 16, 32, 48, 64, 96, 128};
 
-// Whether a row has so few survivors that the edges of a call cost as much as its walk.
-inline bool few_survivors(const Pattern& pattern) { return pattern.survivors() <= 32 * pattern.rows(); }
+// Whether a row has so few survivors that the edges of a call, where it has any, cost as much as its walk.
+inline bool edges_matter(const Pattern& pattern, bool feature_major) { return !feature_major && pattern.survivors() <= 32 * pattern.rows(); }
 
 template <class T>
-Tiling tiling_for(const Pattern& pattern, std::int64_t batch) {
+Tiling tiling_for(const Pattern& pattern, std::int64_t batch, bool feature_major = false) {
     constexpr std::int64_t cache = 32 * 1024;
     constexpr std::int64_t widest_block = 65536;
     // Below this many survivors in a line of a block, loading and storing the line's sums costs more than the cache saves.
@@ -32,8 +32,9 @@ Tiling tiling_for(const Pattern& pattern, std::int64_t batch) {
     Tiling tiling{};
     const auto wide = [&](int tile) { return cache / (tile * std::int64_t(sizeof(T))); };
     tiling.blocked = pattern.density() * double(wide(full)) >= fewest && batch > 16;
-    // Of such a batch two threads take half each.
-    const int most = tiling.blocked || (batch > 64 && batch <= 128 && few_survivors(pattern)) ? 64 : batch == 64 && few_survivors(pattern) ? 32 : 128;
+    // Where edges matter two threads take half of the batch each, rather than half of the rows.
+    const bool halves = edges_matter(pattern, feature_major) && (batch == 64 || batch == 128);
+    const int most = halves ? int(batch / 2) : tiling.blocked ? 64 : 128;
     double best = 0;
     for (const int tile : kTiles) {
         if (tile > most) break;

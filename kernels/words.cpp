@@ -32,6 +32,34 @@ std::vector<std::int32_t> places_in_window(const Pattern& pattern, const WordsSh
     return places;
 }
 
+// The greatest of the numbers and the first place where it stands; of numbers of which some are NaN, the first NaN.
+template <class T>
+void maximum_of(const T* from, std::int64_t count, T& maximum, std::int32_t& place) {
+    constexpr int lanes = 16;
+    T best[lanes];
+    for (int lane = 0; lane < lanes; ++lane) best[lane] = from[0];
+    bool all_numbers = true;
+    std::int64_t i = 0;
+    for (; i + lanes <= count; i += lanes) {
+        int odd = 0;
+        for (int lane = 0; lane < lanes; ++lane) {
+            const T value = from[i + lane];
+            odd |= value != value;
+            best[lane] = value > best[lane] ? value : best[lane];
+        }
+        all_numbers &= !odd;
+    }
+    for (; i < count; ++i) {
+        all_numbers &= from[i] == from[i];
+        best[0] = from[i] > best[0] ? from[i] : best[0];
+    }
+    maximum = best[0];
+    for (int lane = 1; lane < lanes; ++lane) maximum = best[lane] > maximum ? best[lane] : maximum;
+    for (i = 0; all_numbers ? from[i] != maximum : from[i] == from[i];) ++i;
+    maximum = from[i];
+    place = std::int32_t(i);
+}
+
 }  // namespace
 
 template <class T>
@@ -49,6 +77,7 @@ void words_forward(const WordsForward<T>& layer) {
         for (std::int64_t tap = 0; tap < shape.taps; ++tap) offsets.push_back(std::int32_t(channel * ld_x + tap));
     const auto plan = pattern.product_plan(65536, 1);
     T* packed = scratch_of<T>(Slot::packed_x, std::size_t(shape.channels * ld_x));
+    T* y = layer.y ? layer.y : scratch_of<T>(Slot::output, std::size_t(pattern.rows() * shape.ld()));
     parallel(threads, [&](Team& team) {
         std::int64_t first, last;
         team.share(tiles, first, last);
@@ -73,13 +102,22 @@ void words_forward(const WordsForward<T>& layer) {
             product.values = layer.values;
             product.x = packed + tile * kTile;
             product.offsets = offsets.data();
-            product.y = layer.y + tile * kTile;
+            product.y = y + tile * kTile;
             product.ld_y = shape.ld();
             product.bias = layer.bias;
             product.start = layer.bias ? Start::bias : Start::zero;
             product.tile = kTile;
             primitives<T>().product(product, 0);
         }
+        if (!layer.maximum) return;
+        team.barrier();
+        const std::int64_t filters = pattern.rows();
+        team.share(shape.batch, first, last);
+        for (std::int64_t text = first; text < last; ++text)
+            for (std::int64_t filter = 0; filter < filters; ++filter) {
+                const std::int64_t at = text * filters + filter;
+                maximum_of(y + filter * shape.ld() + text * shape.length, shape.positions(), layer.maximum[at], layer.place[at]);
+            }
     });
 }
 
@@ -88,7 +126,7 @@ bool words_backward(const WordsBackward<T>& layer) {
     const Pattern& pattern = *layer.pattern;
     const WordsShape& shape = layer.shape;
     const std::int64_t filters = pattern.rows(), positions = shape.positions();
-    const int threads = threads_for(shape.batch * filters * positions / 4, layer.threads);
+    const int threads = threads_for(pattern.survivors() * shape.batch * 2, layer.threads);
     // Text by text, so that what is found does not depend on the number of threads; the lists of a text's filters end where `ends` says.
     std::vector<std::vector<Response<T>>> found(std::size_t(shape.batch));
     std::vector<std::uint32_t> ends(std::size_t(shape.batch * filters));
@@ -100,8 +138,10 @@ bool words_backward(const WordsBackward<T>& layer) {
         for (; text < last && nonzeros.load(std::memory_order_relaxed) <= layer.most; ++text) {
             auto& responses = found[std::size_t(text)];
             const T* dy = layer.dy + text * filters * positions;
-            for (std::int64_t filter = 0; filter < filters; ++filter, dy += positions) {
-                for (std::int64_t begin = 0; begin < positions; begin += kLook) {
+            if (layer.place) dy = layer.dy + text * filters;
+            for (std::int64_t filter = 0; filter < filters; ++filter, dy += layer.place ? 1 : positions) {
+                if (layer.place && *dy != T(0)) responses.push_back({text * shape.length + layer.place[text * filters + filter], *dy});
+                for (std::int64_t begin = 0; begin < positions && !layer.place; begin += kLook) {
                     const std::int64_t end = std::min(begin + kLook, positions);
                     int any = 0;
                     for (std::int64_t position = begin; position < end; ++position) any |= dy[position] != T(0);
@@ -145,8 +185,7 @@ bool words_backward(const WordsBackward<T>& layer) {
                     if (!layer.dvalues) return;
                     const T* window = layer.x + response.window * shape.channels;
                     T* sums = layer.dvalues + begin;
-                    const std::int32_t* place = places.data() + begin;
-                    for (std::uint32_t i = 0; i < count; ++i) sums[i] += response.gradient * window[place[i]];
+                    primitives<T>().add_gathered(response.gradient, window, places.data() + begin, count, sums);
                 });
             if (layer.dbias) layer.dbias[filter] = total;
         }

@@ -24,7 +24,9 @@ struct WordsForward {
     const T* values;
     const T* bias;  // or null
     const T* x;     // (batch, length, channels)
-    T* y;           // (filters, shape.ld())
+    T* y;           // (filters, shape.ld()); null where only the maxima are wanted
+    T* maximum;     // (batch, filters): of each text's responses; null where not wanted
+    std::int32_t* place;  // (batch, filters): the first position of the maximum, with it
     int threads;
 };
 
@@ -34,7 +36,8 @@ struct WordsBackward {
     WordsShape shape;
     const T* values;
     const T* x;
-    const T* dy;  // (batch, filters, positions)
+    const T* dy;  // (batch, filters, positions); with `place` (batch, filters): the gradients of the maxima that stand there
+    const std::int32_t* place;
     T* dx;        // (batch, length, channels); null where not wanted; so too the next two
     T* dvalues;
     T* dbias;
@@ -45,7 +48,7 @@ struct WordsBackward {
 template <class T>
 void words_forward(const WordsForward<T>& layer);
 
-// False, with nothing written, where dy has more than `most` nonzeros.
+// False, with nothing written, where dy has more than `most` nonzeros; never so with `place`.
 template <class T>
 bool words_backward(const WordsBackward<T>& layer);
 

@@ -73,12 +73,23 @@ class Pattern:
         dilation: int,
         threads: int,
     ) -> None: ...
-    def words_forward(self, values: Tensor, bias: Tensor | None, x: Tensor, y: Tensor, taps: int, threads: int) -> None: ...
+    def words_forward(
+        self,
+        values: Tensor,
+        bias: Tensor | None,
+        x: Tensor,
+        y: Tensor | None,
+        maximum: Tensor | None,
+        place: Tensor | None,
+        taps: int,
+        threads: int,
+    ) -> None: ...
     def words_backward(
         self,
         values: Tensor,
         x: Tensor,
         dy: Tensor,
+        place: Tensor | None,
         dx: Tensor | None,
         dvalues: Tensor | None,
         dbias: Tensor | None,

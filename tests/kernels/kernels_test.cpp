@@ -15,51 +15,14 @@
 #include "linear.h"
 #include "parallel.h"
 #include "primitives.h"
+#include "reference.h"
+#include "words.h"
 
 using namespace secateur;
 
+void test_recurrent();  // recurrent_test.cpp
+
 namespace {
-
-int failures = 0;
-
-struct Matrix {
-    std::int64_t rows, columns;
-    std::vector<std::uint32_t> starts{0};
-    std::vector<std::int64_t> column_of;
-
-    Matrix(std::int64_t rows_, std::int64_t columns_, double density, unsigned seed) : rows(rows_), columns(columns_) {
-        std::mt19937 draw(seed);
-        std::uniform_real_distribution<double> uniform(0, 1);
-        for (std::int64_t r = 0; r < rows; ++r) {
-            // Rows of very different lengths: sorting by length and short tails both get work.
-            const double here = r % 7 == 3 ? std::min(1.0, 4 * density) : density;
-            for (std::int64_t c = 0; c < columns; ++c)
-                if (uniform(draw) < here) column_of.push_back(c);
-            starts.push_back(std::uint32_t(column_of.size()));
-        }
-    }
-    Pattern pattern() const { return Pattern(rows, columns, starts, column_of.data()); }
-};
-
-template <class T>
-std::vector<T> numbers(std::int64_t count, unsigned seed) {
-    std::mt19937 draw(seed);
-    std::uniform_real_distribution<double> uniform(-1, 1);
-    std::vector<T> made(static_cast<std::size_t>(count));
-    for (T& each : made) each = T(uniform(draw));
-    return made;
-}
-
-template <class T>
-void expect_close(const std::vector<T>& found, const std::vector<double>& wanted, const char* what, const char* where) {
-    const double tolerance = sizeof(T) == 4 ? 2e-4 : 1e-10;
-    for (std::size_t i = 0; i < wanted.size(); ++i)
-        if (!(std::abs(double(found[i]) - wanted[i]) <= tolerance * (1 + std::abs(wanted[i])))) {
-            std::printf("%s, %s: number %zu is %g, not %g\n", where, what, i, double(found[i]), wanted[i]);
-            ++failures;
-            return;
-        }
-}
 
 template <class T>
 void test_linear(std::int64_t rows, std::int64_t columns, double density, std::int64_t batch, bool feature_major, bool relu, int threads) {
@@ -152,6 +115,59 @@ void test_conv(const ConvShape& shape, std::int64_t outputs, double density, boo
     expect_close(dbias, wanted_bias, "gradient of the bias", where);
 }
 
+// Both backward passes: of gradients that are mostly zero, and of maxima.
+template <class T>
+void test_words(const WordsShape& shape, std::int64_t filters, double density, int threads) {
+    char where[160];
+    std::snprintf(where, sizeof where, "words batch %ld length %ld channels %ld taps %ld density %g threads %d", long(shape.batch), long(shape.length),
+                  long(shape.channels), long(shape.taps), density, threads);
+    const Matrix matrix(filters, shape.channels * shape.taps, density, 20);
+    const Pattern pattern = matrix.pattern();
+    const std::int64_t positions = shape.positions();
+    const auto values = numbers<T>(pattern.survivors(), 21), bias = numbers<T>(filters, 22), x = numbers<T>(shape.words() * shape.channels, 23),
+               dmaximum = numbers<T>(shape.batch * filters, 24);
+    std::vector<T> y(std::size_t(filters * shape.ld()), T(NAN)), maximum(dmaximum.size(), T(NAN));
+    std::vector<std::int32_t> place(maximum.size(), -1);
+    words_forward<T>({&pattern, shape, values.data(), bias.data(), x.data(), y.data(), maximum.data(), place.data(), threads});
+    std::vector<T> responses, dy(std::size_t(shape.batch * filters * positions), T(0));
+    std::vector<double> wanted, wanted_maximum(maximum.size(), -INFINITY), wanted_x(x.size(), 0.0), wanted_values(values.size(), 0.0),
+        wanted_bias(bias.size(), 0.0);
+    for (std::int64_t n = 0; n < shape.batch; ++n)
+        for (std::int64_t f = 0; f < filters; ++f) {
+            const auto one = std::size_t(n * filters + f);
+            for (std::int64_t p = 0; p < positions; ++p) {
+                double sum = double(bias[std::size_t(f)]);
+                const double d = p == place[one] ? double(dmaximum[one]) : 0.0;
+                dy[one * std::size_t(positions) + std::size_t(p)] = T(d);
+                wanted_bias[std::size_t(f)] += d;
+                for (auto k = matrix.starts[std::size_t(f)]; k < matrix.starts[std::size_t(f) + 1]; ++k) {
+                    const std::int64_t channel = matrix.column_of[k] / shape.taps, tap = matrix.column_of[k] % shape.taps;
+                    const auto from = std::size_t((n * shape.length + p + tap) * shape.channels + channel);
+                    sum += double(values[k]) * double(x[from]);
+                    wanted_x[from] += double(values[k]) * d;
+                    wanted_values[k] += double(x[from]) * d;
+                }
+                wanted.push_back(sum);
+                wanted_maximum[one] = std::max(wanted_maximum[one], sum);
+                responses.push_back(y[std::size_t(f * shape.ld() + n * shape.length + p)]);
+            }
+        }
+    expect_close(responses, wanted, "output", where);
+    expect_close(maximum, wanted_maximum, "maximum", where);
+    std::vector<T> dx(x.size(), T(NAN)), dvalues(values.size(), T(NAN)), dbias(bias.size(), T(NAN));
+    for (const bool of_maxima : {false, true}) {
+        const T* upstream = of_maxima ? dmaximum.data() : dy.data();
+        WordsBackward<T> layer{&pattern, shape, values.data(), x.data(), upstream, of_maxima ? place.data() : nullptr, dx.data(), dvalues.data(),
+                               dbias.data(), shape.batch * filters, threads};
+        if (!words_backward(layer)) std::printf("%s: gradients were left alone\n", where), ++failures;
+        expect_close(dx, wanted_x, "gradient of the input", where);
+        expect_close(dvalues, wanted_values, "gradient of the survivors", where);
+        expect_close(dbias, wanted_bias, "gradient of the bias", where);
+        layer.most = 0;
+        if (words_backward(layer)) std::printf("%s: too many gradients were taken\n", where), ++failures;
+    }
+}
+
 void test_embedding(int threads) {
     const Matrix matrix(50, 33, 0.3, 11);
     const Pattern pattern = matrix.pattern();
@@ -205,6 +221,8 @@ void test_all(bool thorough) {
         for (const std::int64_t padding : {0, 2})
             for (const std::int64_t dilation : {1, 2}) test_conv<T>({5, 7, 41, 3, stride, padding, dilation}, 9, 0.5, padding > 0, 2);
     test_conv<T>({64, 20, 50, 4, 1, 0, 1}, 30, 0.3, true, 3);
+    test_words<T>({5, 9, 3, 2}, 4, 0.4, 1);
+    test_words<T>({40, 33, 30, 5}, 25, 0.3, 3);
 }
 
 }  // namespace
@@ -214,6 +232,7 @@ int main(int argc, char** argv) {
     test_all<float>(thorough);
     test_all<double>(thorough);
     for (const int threads : {1, 2, 4}) test_embedding(threads);
+    test_recurrent();
     test_refusals();
     // Several callers at once share one pattern, whose plans are built on first use.
     const Matrix matrix(200, 300, 0.2, 14);

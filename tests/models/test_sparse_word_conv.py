@@ -65,6 +65,39 @@ def test_it_equals_the_dense_layer(batch: int, channels: int, filters: int, widt
             torch.testing.assert_close(found["bias"], db[0])
 
 
+@pytest.mark.parametrize("grad", [True, False])
+def test_the_maximum_over_time_is_the_dense_one(grad: bool) -> None:
+    dense, sparse = pair(7, 20, 3, 0.3)
+    x = drawn(6, 41, 7).transpose(1, 2)
+    with torch.set_grad_enabled(grad):
+        torch.testing.assert_close(sparse.maximum_over_time(x), dense.maximum_over_time(x))
+    wanted, found = drawn(6, 20, seed=4), []
+    for layer in (dense, sparse):
+        leaf = x.clone().requires_grad_()
+        layer.maximum_over_time(leaf).backward(wanted)
+        found.append((leaf.grad, layer.bias.grad))  # type: ignore[union-attr]
+    torch.testing.assert_close(found[1], found[0])
+    gradient = dense.weight.grad
+    assert gradient is not None
+    torch.testing.assert_close(sparse.weight.values.grad, gradient.reshape(-1)[sparse.weight.places()])
+
+
+def test_a_maximum_passes_nan_on_and_takes_the_first_of_equals() -> None:
+    sparse = SparseWordConv.from_dense(WordConv(1, 1, 1, bias=False, dtype=DOUBLE), torch.ones(1, 1, 1, dtype=torch.bool))
+    with torch.no_grad():
+        sparse.weight.values.fill_(1.0)
+    x = torch.zeros(2, 1, 40, dtype=DOUBLE)
+    x[0, 0, [5, 20, 39]] = 2.0
+    x[1, 0, 30], x[1, 0, 33] = float("nan"), 9.0
+    x.requires_grad_()
+    maxima = sparse.maximum_over_time(x)
+    assert maxima[0].item() == 2.0
+    assert maxima[1].isnan().all()
+    maxima[0].sum().backward()
+    assert x.grad is not None
+    assert x.grad[0, 0].nonzero().flatten().tolist() == [5]
+
+
 def test_few_gradients_are_visited_and_many_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     _, sparse = pair(6, 5, 3, 0.5)
     visited: list[bool] = []
@@ -87,13 +120,13 @@ def test_few_gradients_are_visited_and_many_are_not(monkeypatch: pytest.MonkeyPa
     assert visited == [True, False]
 
 
-@pytest.mark.parametrize("reduce", [lambda y: y.max(2).values, lambda y: y])
+@pytest.mark.parametrize("run", [SparseWordConv.maximum_over_time, lambda layer, x: layer(x).max(2).values, lambda layer, x: layer(x)])
 @pytest.mark.parametrize("activation", ["none", "relu"])
-def test_gradcheck(reduce: Callable[[Tensor], Tensor], activation: str) -> None:
+def test_gradcheck(run: Callable[[SparseWordConv, Tensor], Tensor], activation: str) -> None:
     _, sparse = pair(4, 3, 2, 0.5)
     sparse.activation = activation  # type: ignore[assignment]
     x = drawn(2, 20, 4, seed=3).transpose(1, 2).requires_grad_()
-    assert torch.autograd.gradcheck(lambda *_: reduce(sparse(x)), (x, *sparse.parameters()))
+    assert torch.autograd.gradcheck(lambda *_: run(sparse, x), (x, *sparse.parameters()))
 
 
 def test_results_are_the_same_bits_for_every_number_of_threads() -> None:
@@ -127,12 +160,16 @@ def test_the_kernels_refuse_what_does_not_fit() -> None:
     _, sparse = pair(5, 4, 3, 0.4)
     kernel, values = sparse.weight.kernel, sparse.weight.values.detach()
     words, y, dy = drawn(2, 7, 5), drawn(4, 64), drawn(2, 4, 5)
-    kernel.words_forward(values, None, words, y, 3, 1)
+    kernel.words_forward(values, None, words, y, None, None, 3, 1)
     for wrong in ((words, y, 8), (words, y, 2), (words[:, :, :4].contiguous(), y, 3), (words, y[:, :63].contiguous(), 3)):
         with pytest.raises(ValueError):
-            kernel.words_forward(values, None, wrong[0], wrong[1], wrong[2], 1)
+            kernel.words_forward(values, None, wrong[0], wrong[1], None, None, wrong[2], 1)
     with pytest.raises(ValueError, match="dy must have shape"):
-        kernel.words_backward(values, words, dy[:, :, :4].contiguous(), None, None, None, 3, 99, 1)
+        kernel.words_backward(values, words, dy[:, :, :4].contiguous(), None, None, None, None, 3, 99, 1)
+    with pytest.raises(IndexError, match="place"):
+        kernel.words_backward(values, words, dy[:, :, 0].contiguous(), torch.full((2, 4), 5, dtype=torch.int32), None, None, None, 3, 99, 1)
+    with pytest.raises(TypeError, match="int32"):
+        kernel.words_forward(values, None, words, None, dy[:, :, 0].contiguous(), torch.zeros(2, 4), 3, 1)
 
 
 def test_kim_s_network_is_compressed_whole() -> None:
@@ -146,5 +183,8 @@ def test_kim_s_network_is_compressed_whole() -> None:
     assert list(mask_of(sparse)) == names
     tokens = torch.randint(1, 50, (4, 12), generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(sparse(tokens), model(tokens))
+    for network in (model, sparse):
+        network(tokens).square().sum().backward()
+    torch.testing.assert_close(sparse.embedding.weight.grad, model.embedding.weight.grad)  # type: ignore[union-attr]
     restored = decompress(sparse)
     assert all(torch.equal(a, b) for a, b in zip(restored.state_dict().values(), model.state_dict().values(), strict=True))

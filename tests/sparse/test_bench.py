@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from secateur.errors import InputError
-from secateur.sparse.bench import _crossing, bench, environment, timed
+from secateur.sparse.bench import _crossing, bench, environment, measure_crossovers, timed
 
 
 def test_the_crossing_lies_between_the_densities_that_bracket_it() -> None:
@@ -37,3 +37,13 @@ def test_inference_is_timed_against_dense_with_equal_threads() -> None:
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(InputError, match="layers"):
         list(bench("everything"))  # type: ignore[arg-type]
+
+
+def test_crossovers_are_measured_for_layers_of_every_kind() -> None:
+    table = measure_crossovers(("linear", "conv", "embedding"), batches=(4,), sizes=(16,), rounds=1)
+    kinds = [(entry.kind, entry.rows, entry.columns, entry.batch) for entry in table.entries]
+    assert kinds[0] == ("linear", 16, 16, 4)
+    for kind, rows, columns in (("conv", 100, 400), ("conv", 100, 1200), ("embedding", 25_000, 100)):
+        assert [batch for *shape, batch in kinds if shape == [kind, rows, columns]] == [16, 64]
+    assert all(0 <= entry.density <= 0.7 for entry in table.entries)
+    assert "torch" in table.measured_on

@@ -306,6 +306,27 @@ def test_a_ticket_of_five_percent_takes_a_twelfth(tmp_path: Path) -> None:
     )
 
 
+def test_a_ticket_s_file_is_the_sum_of_its_parts(tmp_path: Path) -> None:
+    """At 95 % sparsity, by a magnitude that empties some matrices more than others: prunable weights in a twelfth, 2 % for the rest."""
+    model = nn.Sequential(nn.Embedding(400, 64), nn.LSTM(64, 128), nn.Linear(128, 300), nn.Linear(300, 40))
+    names = [name for name, parameter in model.named_parameters() if parameter.dim() == 2 and not name.startswith("0.")]
+    parameters = {name: model.get_parameter(name).detach() for name in names}
+    scores = torch.cat([parameter.abs().flatten() for parameter in parameters.values()])
+    threshold = scores.sort().values[int(0.95 * len(scores))]
+    mask = Mask({name: Pattern.from_tensor(parameter.abs() >= threshold) for name, parameter in parameters.items()})
+    densities = [pattern.density for pattern in mask.patterns.values()]
+    assert min(densities) < 0.02
+    assert max(densities) > 0.055
+    Ticket.from_model(model, mask).save(tmp_path / "t.safetensors")
+    pruned = 0
+    for pattern in mask.patterns.values():
+        gaps = np.diff(pattern.indices(), prepend=-1) - 1
+        pruned += 4 * pattern.kept + min((pattern.size + 7) // 8, int((gaps // 255 + 1).sum()))
+    assert pruned <= 4 * len(scores) / 12
+    others = sum(4 * tensor.numel() for name, tensor in model.state_dict().items() if name not in names)
+    assert pruned + others < (tmp_path / "t.safetensors").stat().st_size <= 1.02 * (pruned + others)
+
+
 @pytest.mark.parametrize("places", [[], [0], [4999], [254, 255], [255], [256, 767, 4000], list(range(0, 5000, 2)), [510, 511, 1022]])
 def test_coded_places_decode(places: list[int]) -> None:
     pattern = Pattern.from_indices((5, 1000), np.array(places, dtype=np.int64))

@@ -33,14 +33,9 @@ class KimCNN(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         padded = F.pad(tokens, (0, self._widest), value=PADDING)
         words = self.embedding(padded).transpose(1, 2)
-        features = torch.relu(torch.cat([_maximum_over_time(convolution(words)) for convolution in self.convolutions], 1))
+        maxima = [convolution.maximum_over_time(words) for convolution in self.convolutions]  # type: ignore[operator]
+        features = torch.relu(torch.cat(maxima, 1))
         return self.output(self.dropout(features))  # type: ignore[no-any-return]
-
-
-def _maximum_over_time(responses: Tensor) -> Tensor:
-    """(batch, filters, positions) -> (batch, filters). With a gradient its place is kept, which makes the backward pass a
-    scatter to one position; without, `amax` is eight times faster."""
-    return responses.max(2).values if torch.is_grad_enabled() else responses.amax(2)
 
 
 @models.register("kim-cnn")

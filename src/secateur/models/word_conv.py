@@ -37,6 +37,12 @@ class WordConv(nn.Conv1d):
         stride, padding, dilation = (1, self.stride[0]), (0, self.padding[0]), (1, self.dilation[0])
         return F.conv2d(input.unsqueeze(2), weight.unsqueeze(2), bias, stride, padding, dilation, self.groups).squeeze(2)
 
+    def maximum_over_time(self, input: Tensor) -> Tensor:
+        """(batch, channels, length) -> (batch, filters), each filter's greatest response. With a gradient its place is kept, which makes
+        the backward pass a scatter to one position; without, `amax` is eight times faster."""
+        responses = self(input)
+        return responses.max(2).values if torch.is_grad_enabled() else responses.amax(2)  # type: ignore[no-any-return]
+
     @property
     def plain(self) -> bool:
         """Whether windows begin at every word, within the text, one group."""
@@ -124,7 +130,7 @@ class _SparseResponses(torch.autograd.Function):
         batch, length, _ = words.shape
         padded = (batch * length + 63) // 64 * 64
         y = words.new_empty(kernel.rows, padded)
-        kernel.words_forward(values, bias, words, y, width, torch.get_num_threads())
+        kernel.words_forward(values, bias, words, y, None, None, width, torch.get_num_threads())
         ctx.save_for_backward(words, values)
         ctx.kernel, ctx.width = kernel, width
         # A response stands at every word: those at a text's end, which reach into the next, are left out of the view.
@@ -140,12 +146,37 @@ class _SparseResponses(torch.autograd.Function):
         dwords = torch.empty_like(words) if needs_words else None
         dvalues = torch.empty_like(values) if needs_values else None
         dbias = dy.new_empty(kernel.rows) if needs_bias else None
-        if not kernel.words_backward(values, words, dy, dwords, dvalues, dbias, width, int(dy.numel() * _FEW), threads):
+        if not kernel.words_backward(values, words, dy, None, dwords, dvalues, dbias, width, int(dy.numel() * _FEW), threads):
             window, x = (width, 1, 0, 1), words.transpose(1, 2).contiguous()
             packed, dx = x.new_empty(kernel.conv_packed_size(x, *window)), torch.empty_like(x) if needs_words else None
             kernel.conv_forward(values, None, x, torch.empty_like(dy), packed, *window, False, threads)
             kernel.conv_backward(values, packed, x.shape[2], dy, None, dx, dvalues, dbias, *window, threads)
             dwords = None if dx is None else dx.transpose(1, 2)
+        return dwords, dvalues, dbias, None, None
+
+
+class _SparseMaxima(torch.autograd.Function):
+    """(batch, length, channels) words -> (batch, filters), the maxima of the responses, which are never stored for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, words: Tensor, values: Tensor, bias: Tensor | None, kernel: Any, width: int) -> Tensor:
+        maximum = words.new_empty(words.shape[0], kernel.rows)
+        place = torch.empty_like(maximum, dtype=torch.int32)
+        kernel.words_forward(values, bias, words, None, maximum, place, width, torch.get_num_threads())
+        ctx.save_for_backward(words, values, place)
+        ctx.kernel, ctx.width = kernel, width
+        return maximum
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        words, values, place = ctx.saved_tensors
+        needs_words, needs_values, needs_bias = ctx.needs_input_grad[:3]
+        dwords = torch.empty_like(words) if needs_words else None
+        dvalues = torch.empty_like(values) if needs_values else None
+        dbias = dy.new_empty(ctx.kernel.rows) if needs_bias else None
+        threads = torch.get_num_threads()
+        ctx.kernel.words_backward(values, words, dy.contiguous(), place, dwords, dvalues, dbias, ctx.width, dy.numel(), threads)
         return dwords, dvalues, dbias, None, None
 
 
@@ -172,12 +203,25 @@ class SparseWordConv(SparseConv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (batch, channels, length), best the transpose of (batch, length, channels) -> (batch, filters, positions)."""
-        if not self.weight.runs_on_kernels(x) or x.dim() != 3 or x.shape[1] != self.in_channels or x.shape[2] < self.kernel_size:
+        if not self._on_words(x):
             return super().forward(x)
         responses: Tensor = _SparseResponses.apply(  # type: ignore[no-untyped-call]
             x.transpose(1, 2).contiguous(), self.weight.values, self.bias, self.weight.kernel, self.kernel_size
         )
         return responses.relu() if self.activation == "relu" else responses
+
+    def maximum_over_time(self, x: Tensor) -> Tensor:
+        """x (batch, channels, length) -> (batch, filters), each filter's greatest response, in one call."""
+        if not self._on_words(x):
+            return self(x).amax(2)  # type: ignore[no-any-return]
+        maxima: Tensor = _SparseMaxima.apply(  # type: ignore[no-untyped-call]
+            x.transpose(1, 2).contiguous(), self.weight.values, self.bias, self.weight.kernel, self.kernel_size
+        )
+        return maxima.relu() if self.activation == "relu" else maxima
+
+    def _on_words(self, x: Tensor) -> bool:
+        fits = x.dim() == 3 and x.shape[1] == self.in_channels and x.shape[2] >= self.kernel_size
+        return fits and self.weight.runs_on_kernels(x)
 
 
 def _plain_weight(module: WordConv) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from secateur import _kernels
 from secateur.errors import InputError
+from secateur.linear_maps import Kind
 from secateur.masks import Mask, apply, random_pattern
 from secateur.sparse.compression import compress
 from secateur.sparse.convolution import SparseConv1d
@@ -22,6 +23,7 @@ from secateur.sparse.linear import SparseLinear
 
 What = Literal["kernels", "layers", "training", "inference"]
 DENSITIES = (0.2, 0.1, 0.05, 0.01)
+_GRID = (0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05)
 SIZES = ((1024, 1024, 64), (1024, 1024, 512), (2048, 2048, 128))
 
 
@@ -87,23 +89,56 @@ def environment() -> dict[str, Any]:
     return {"instruction_set": _kernels.instruction_set(), "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
-def measure_crossovers(batches: Sequence[int] = (1, 16, 64, 256), sizes: Sequence[int] = (128, 512, 2048), rounds: int = 15) -> Crossovers:
-    """A crossover table measured here: the density at which a linear layer's forward and backward pass cost the same dense and sparse.
+def measure_crossovers(
+    kinds: Sequence[Kind] = ("linear", "conv", "recurrent", "embedding"),
+    batches: Sequence[int] = (1, 16, 64, 256),
+    sizes: Sequence[int] = (128, 512, 2048),
+    rounds: int = 15,
+    convolution: type[nn.Conv1d] = nn.Conv1d,
+) -> Crossovers:
+    """A crossover table measured here: the density at which a layer's forward and backward pass cost the same dense and sparse.
 
-    Found on a grid of densities, between two of which the logarithms of time and density are joined by a line.
+    Linear layers of `sizes` squared at `batches` examples; convolutions of 100 filters over four words of 50 (of the class
+    `convolution`, whose maximum over time is taken), LSTM layers of 128 and 256 over 30 steps and an embedding of 25,000 words of 100, at
+    16 and 64 texts of 50. Densities are tried from the densest on, until sparse is the faster; between two of them density
+    and speed-up are joined by a line.
     """
-    entries = []
-    for size in sizes:
-        for batch in batches:
-            ratios = []
-            for density in (0.7, 0.5, 0.35, 0.25, 0.15, 0.1, 0.05):
-                ways = _linear_ways(size, size, batch, density, feature=False)
-                found = timed(ways, rounds, warm_up=2)
-                # The lower quartiles: what disturbs a timing only ever adds to it.
-                ratios.append((density, found["dense"][1] / found["sparse"][1]))
-            entries.append(Crossover("linear", size, size, batch, _crossing(ratios)))
+    layers: list[tuple[Kind, nn.Module, int, Tensor]] = []
+    drawn = torch.Generator().manual_seed(0)
+    if "linear" in kinds:
+        layers += [("linear", nn.Linear(size, size), batch, _drawn(batch, size)) for size in sizes for batch in batches]
+    for batch in (16, 64):
+        if "conv" in kinds:
+            for channels in (100, 300):
+                x = _drawn(batch, 50, channels).transpose(1, 2)
+                layers.append(("conv", nn.Sequential(convolution(channels, 100, 4), nn.AdaptiveMaxPool1d(1)), batch, x))
+        if "recurrent" in kinds:
+            layers += [("recurrent", nn.LSTM(size, size), batch, _drawn(30, batch, size)) for size in (128, 256)]
+        if "embedding" in kinds:
+            ids = torch.randint(0, 25_000, (batch, 50), generator=drawn)
+            layers.append(("embedding", nn.Embedding(25_000, 100), batch, ids))
+    entries = [_crossover(kind, layer, batch, x, rounds) for kind, layer, batch, x in layers]
     described = environment()
     return Crossovers(tuple(entries), ", ".join(f"{key} {value}" for key, value in described.items()))
+
+
+def _crossover(kind: Kind, layer: nn.Module, batch: int, x: Tensor, rounds: int) -> Crossover:
+    """Where the layer crosses at `batch` examples."""
+    weights = {name: parameter for name, parameter in layer.named_parameters() if parameter.dim() > 1}
+    ratios: list[tuple[float, float]] = []
+    for density in _GRID:
+        patterns = {n: random_pattern(tuple(w.shape), int(density * w.numel() + 0.5), 0, n) for n, w in weights.items()}
+        mask = Mask(patterns)
+        with torch.no_grad():
+            output = _first(layer(x))
+        dy = _drawn(*output.shape)
+        found = timed({"dense": _backward(layer, x, dy), "sparse": _backward(compress(layer, mask), x, dy)}, rounds, warm_up=2)
+        # The lower quartiles: what disturbs a timing only ever adds to it.
+        ratios.append((density, found["dense"][1] / found["sparse"][1]))
+        if ratios[-1][1] > 1.0:
+            break
+    first = next(iter(weights.values()))
+    return Crossover(kind, first.shape[0], first[0].numel(), batch, _crossing(ratios))
 
 
 def _crossing(ratios: Sequence[tuple[float, float]]) -> float:
@@ -133,16 +168,21 @@ def _masked_linear(inputs: int, outputs: int, density: float) -> tuple[nn.Linear
 
 def _backward(layer: nn.Module, x: Tensor, dy: Tensor) -> Callable[[], None]:
     """Forward and backward pass, with fresh gradients each time."""
-    x = x.clone().requires_grad_()
+    x = x.detach().requires_grad_(x.is_floating_point())
     parameters = list(layer.parameters())
 
     def run() -> None:
         x.grad = None
         for parameter in parameters:
             parameter.grad = None
-        torch.autograd.backward(layer(x), dy)
+        torch.autograd.backward(_first(layer(x)), dy)
 
     return run
+
+
+def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """A recurrent layer gives its states too."""
+    return output if isinstance(output, Tensor) else output[0]
 
 
 def _linear_ways(inputs: int, outputs: int, batch: int, density: float, feature: bool = True) -> dict[str, Callable[[], object]]:
