@@ -94,6 +94,7 @@ def _runs(reported: Reported) -> str:
 
 def _sentence(of: Barriers, arm: str, control: str, digits: int) -> str:
     """How the tickets' barriers compare with a control's, density by density."""
+    replicates = {replicate for level in of.values[arm].values() for replicate in level}
     shown, highest = [], {}
     levels = [level for level in of.levels if level in of.values[arm] and level in of.values[control]]
     for name in (arm, control):
@@ -102,6 +103,11 @@ def _sentence(of: Barriers, arm: str, control: str, digits: int) -> str:
         differences = of.differences(arm, control, level)
         if differences and st.estimate(differences).lies_below(0.0):
             shown.append(say.density(of.density[level]))
+    if len(replicates) == 1:
+        return (
+            f"The highest barrier of `{arm}` is {highest[arm]:.{digits}f}, of `{control}` {highest[control]:.{digits}f}; "
+            "one replicate has no interval."
+        )
     told = f"at {say.listed(shown)} of the weights" if shown else "at no density"
     return (
         f"The highest mean barrier of `{arm}` is {highest[arm]:.{digits}f}, of `{control}` {highest[control]:.{digits}f}. "
