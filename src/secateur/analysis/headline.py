@@ -34,8 +34,8 @@ class Headline:
 
 
 def headline(judgement: Judgement) -> Headline:
-    """The study's answer. The arm that it speaks of is the first with a re-initialised control, else the one that matches furthest, or, where
-    none does, the first whose densest ticket is not shown to lose."""
+    """The study's answer. The arm that it speaks of is the first with a re-initialised control, else the one that matches furthest,
+    or, where none does, the first whose densest ticket is not shown to lose."""
     main = _main_arm(judgement)
     if main is None:
         return Headline("unclear", "", "No arm but dense: nothing to compare yet.", (), _limits(judgement))
