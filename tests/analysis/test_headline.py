@@ -59,6 +59,11 @@ def test_a_method_without_a_control_holds_down_to_a_density() -> None:
     assert "Of two arms, none is shown to go further." in words.title
 
 
+def test_of_arms_of_which_none_matches_it_speaks_of_one_that_is_not_shown_to_lose() -> None:
+    words = told({"random": [-0.1, -0.2], "snip": [-0.005, -0.2], "synflow": [-0.1, -0.2]})
+    assert (words.answer, words.arm) == ("unclear", "snip")
+
+
 def test_no() -> None:
     assert told({"winning": [-0.05, -0.1]}).title == (
         "No. Already with 50\u202f% of the weights, the ticket \u201cwinning\u201d is worse than the dense network."

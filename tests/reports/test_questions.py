@@ -56,6 +56,10 @@ prune = { schedule = { name = "gradual", final = [0.3], begin = "0ep", end = "2e
 arms = ["dense", "winning", "two", "late", "reinit", "random"]
 points = 3
 
+[analyses.weights]
+arms = ["dense", "late"]
+at = ["0it", "3it", "2ep"]
+
 [analyses.latency]
 arms = ["dense", "winning"]
 rounds = 3
@@ -84,7 +88,7 @@ def only(frame: pl.DataFrame, **where: Any) -> pl.DataFrame:
 def test_every_question_that_the_study_can_answer_is_asked(asked: Mapping[str, Analysis]) -> None:
     assert list(asked) == [
         "stability", "stability-rewind", "rewinding", "signs", "supermasks", "early-quality", "early-masks", "overlap-seeds",
-        "overlap-arms", "masks-over-time", *(["neurons"] if "neurons" in asked else []), "expense", "layer-costs",
+        "overlap-arms", "masks-over-time", *(["neurons"] if "neurons" in asked else []), "growth", "expense", "layer-costs",
     ]  # fmt: skip
 
 
@@ -234,6 +238,17 @@ def test_latency_is_the_tickets_where_there_is_one(study: OpenedStudy, asked: Ma
     frame = asked["expense"].frame.filter(pl.col("counted in") == "measured seconds of a forward pass")
     shown = only(frame, series="winning", level=2)["cost"].to_list()
     assert shown == pytest.approx([only(measured, arm="winning", level=2)["seconds_ticket"].mean()] * 3)
+
+
+def test_weights_are_kept_and_measured_at_the_moments_that_were_asked_for(study: OpenedStudy, asked: Mapping[str, Analysis]) -> None:
+    frame = asked["growth"].frame
+    assert sorted(set(only(frame, network="dense")["step"])) == [0, 3, 8, 12]
+    rewound = frame.filter(pl.col("network").str.starts_with("late"))
+    assert sorted(set(rewound["step"])) == [8, 12], "a run that restarts from step 5 has no third step"
+    shown = {(identity["arm"], when): values for identity, when, values, _ in study.weights() if identity["level"] == 0}
+    assert [when for arm, when in shown if arm == "dense"] == ["start", "step 3", "step 8", "end"]
+    first = only(frame, network="dense", step=3, parameter="hidden.0.weight")["size"]
+    assert first[0] == pytest.approx(float(np.sqrt((shown["dense", "step 3"]["hidden.0.weight"] ** 2).mean())), rel=1e-6)
 
 
 def test_a_run_that_is_missing_has_no_row() -> None:

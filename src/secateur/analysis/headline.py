@@ -34,7 +34,8 @@ class Headline:
 
 
 def headline(judgement: Judgement) -> Headline:
-    """The study's answer. The arm that it speaks of is the first with a re-initialised control, else the one that matches furthest."""
+    """The study's answer. The arm that it speaks of is the first with a re-initialised control, else the one that matches furthest,
+    or, where none does, the first whose densest ticket is not shown to lose."""
     main = _main_arm(judgement)
     if main is None:
         return Headline("unclear", "", "No arm but dense: nothing to compare yet.", (), _limits(judgement))
@@ -49,7 +50,12 @@ def _main_arm(judgement: Judgement) -> ArmVerdict | None:
     if with_control:
         return with_control[0]
     candidates = [arm for arm in judgement.arms if arm.arm not in controls]
-    return min(candidates, key=lambda arm: 2.0 if arm.matches_down_to is None else arm.matches_down_to, default=None)
+
+    def rank(arm: ArmVerdict) -> tuple[float, bool]:
+        verdicts = judgement.of(arm.arm, arm.factors)
+        return (2.0 if arm.matches_down_to is None else arm.matches_down_to, verdicts[0].verdict == "loses")
+
+    return min(candidates, key=rank, default=None)
 
 
 def _answer(arm: ArmVerdict, judgement: Judgement) -> tuple[Answer, str]:

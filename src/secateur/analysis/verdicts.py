@@ -148,8 +148,8 @@ def controls_of(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 def judge(frame: pl.DataFrame, rule: Rule, controls: Mapping[str, str] | None = None) -> Judgement:
     """The verdicts on a results frame (one row a arm, level, replicate, factors).
 
-    `controls` names, for an arm, the arm that re-initialises its masks; without one an arm can match but not win.
-    `InputError` when the frame lacks the deciding column or has two rows for one replicate.
+    `controls` names, for an arm, the arm that re-initialises its masks; without one an arm can match but not win. What is not
+    pruned (level 0) gets no verdict. `InputError` when the frame lacks the deciding column or has two rows for one replicate.
     """
     if rule.column not in frame.columns:
         raise InputError(f"the results have no column {rule.column!r}; they have {', '.join(frame.columns)}")
@@ -162,7 +162,7 @@ def judge(frame: pl.DataFrame, rule: Rule, controls: Mapping[str, str] | None = 
         for factors in dict.fromkeys(f for a, f, _ in cells if a == arm):
             mine = [cell for (a, f, _), cell in cells.items() if a == arm and f == factors and not math.isnan(cell.density)]
             dense = dense_for(cells, arm, factors)
-            levels = sorted((cell for cell in mine if cell is not dense), key=lambda cell: -cell.density)
+            levels = sorted((cell for cell in mine if cell.level > 0), key=lambda cell: -cell.density)
             if not levels:
                 continue
             of_control = {cell.level: cell for (a, f, _), cell in cells.items() if a == controls.get(arm) and f == factors}

@@ -11,6 +11,7 @@ from secateur.reports.chart_data import Rows
 from secateur.reports.charts import SCHEMA, Spec, kept_axis
 
 _TICKS = 10
+_ROOM = 0.6
 
 
 def spec(analysis: Analysis, drawn: Rows, arms: Sequence[str] = ()) -> Spec:
@@ -26,7 +27,7 @@ def spec(analysis: Analysis, drawn: Rows, arms: Sequence[str] = ()) -> Spec:
 def _plain(analysis: Analysis, drawn: Rows, arms: Sequence[str]) -> list[Spec]:
     """Lines or bars, with their intervals."""
     names = list(dict.fromkeys(row["series"] for row in drawn))
-    y = _value_axis(analysis)
+    y = _value_axis(analysis, drawn)
     x = _place(analysis, drawn)
     colour = _colour(analysis, names, arms)
     aside: Spec = {"xOffset": {"field": "series", "sort": None}} if analysis.kind == "bars" and len(names) > 1 else {}
@@ -55,7 +56,7 @@ def _plain(analysis: Analysis, drawn: Rows, arms: Sequence[str]) -> list[Spec]:
         ]
     interval = data | {
         "transform": [*data.get("transform", []), {"filter": "datum.low !== null"}],
-        "mark": {"type": "rule", "strokeWidth": 1.5, "aria": False},
+        "mark": {"type": "rule", "strokeWidth": 1.5, "aria": False, "clip": True},
         "encoding": {
             "x": x,
             "y": y | {"field": "low"},
@@ -77,11 +78,22 @@ def _data(analysis: Analysis) -> Spec:
     return {"data": {"name": analysis.dataset}} | ({"transform": filters} if filters else {})
 
 
-def _value_axis(analysis: Analysis) -> Spec:
+def _value_axis(analysis: Analysis, drawn: Rows) -> Spec:
+    """The axis of the values: all means are in sight, and of the intervals as much as leaves the means most of the room."""
     axis: Spec = {"title": analysis.value_title or analysis.value}
     if analysis.percent:
         axis["format"] = "~%"
-    return {"field": "mean", "type": "quantitative", "axis": axis, "scale": {"zero": analysis.kind == "bars" or analysis.mark is not None}}
+    marked = [0.0] if analysis.kind == "bars" else [analysis.mark[0]] if analysis.mark else []
+    values = [row["mean"] for row in drawn] + marked
+    low, high = min(values), max(values)
+    room = _ROOM * ((high - low) or abs(high) or 1.0)
+    bounds = (
+        [low, *(row["low"] for row in drawn if row["low"] is not None)],
+        [high, *(row["high"] for row in drawn if row["high"] is not None)],
+    )
+    down, up = max(min(bounds[0]), low - room), min(max(bounds[1]), high + room)
+    domain = [down if low < 0 else max(0.0, down), up]
+    return {"field": "mean", "type": "quantitative", "axis": axis, "scale": {"domain": domain, "nice": True, "zero": False}}
 
 
 def _place(analysis: Analysis, drawn: Rows) -> Spec:
@@ -145,7 +157,7 @@ def _matrix(analysis: Analysis, drawn: Rows) -> list[Spec]:
         dark = f"abs(datum.mean) > {0.65 * reach:.6g}"
     else:
         colour["scale"] = {"scheme": "blues"}
-        dark = f"datum.mean > {(values[0] + 2 * values[-1]) / 3:.6g}"
+        dark = f"datum.mean > {(values[0] + values[-1]) / 2:.6g}"
     titles = (("y", analysis.y), ("x", analysis.x_title or analysis.x), ("shown", analysis.value_title), ("n", "measurements"))
     tooltip = [{"field": field, "title": title or field} for field, title in titles]
     text_colour = {"condition": {"test": dark, "value": "#ffffff"}, "value": "#1b2733"}

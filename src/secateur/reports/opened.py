@@ -14,7 +14,8 @@ from secateur.errors import StoreError
 from secateur.masks import Mask
 from secateur.reports.analyses import Analysis
 from secateur.reports.inside import Identity, Predictions
-from secateur.reports.questions import early, expense, likeness, restarts, stability, survivors, transfer, translations
+from secateur.reports.questions import early, expense, growth, likeness, restarts, stability, survivors, transfer, translations
+from secateur.reports.questions.arms import MOST_LEVELS
 from secateur.reports.study import Reported
 from secateur.studies.nodes import read_lines
 from secateur.studies.results import Study
@@ -54,7 +55,8 @@ class OpenedStudy(Study):
                 yield identity, arrays["targets"].astype(np.int64), arrays["predictions"].astype(np.int64)
 
     def weights(self) -> Iterator[tuple[Identity, str, dict[str, NDArray[Any]], dict[str, NDArray[np.bool_]]]]:
-        """Weights of the first replicate: dense at its start and its best, then each arm's middle and last level at their best."""
+        """Weights of the first replicate: dense at its start and its best, then each arm's middle and last level at their best; of each
+        also at the moments that `[analyses.weights]` asked for."""
         for identity, key, name, when in self._shown():
             stored = self._node(key)
             if stored is None or name not in stored.artefacts:
@@ -67,10 +69,12 @@ class OpenedStudy(Study):
             yield identity, when, values, {key: patterns[key].flags() for key in values if key in patterns}
 
     def masks(self) -> Iterator[tuple[Identity, Mask]]:
-        """The mask of every pruned network that is trained: drawn before training, or the last that training drew."""
+        """The mask of every pruned network that is trained: drawn before training, or the last that training drew. Of many levels some,
+        evenly chosen, so that a page of twenty is no slower."""
+        levels = _spread(sorted({cell["level"] for cell in self.record["cells"] if cell["level"]}), MOST_LEVELS)
         for cell, identity in self._cells():
             trained = self._node(cell["train"])
-            if cell["level"] == 0 or trained is None:
+            if cell["level"] not in levels or trained is None:
                 continue
             for key in (cell["mask"], cell["train"]):
                 stored = self._node(key) if key else None
@@ -94,6 +98,14 @@ class OpenedStudy(Study):
             if stored is not None and "samples" in stored.artefacts:
                 yield identity, read_lines(self.store.read(cell["evaluate"], "samples")), str(stored.facts.get("notes", {}).get("bleu", ""))
 
+    def sizes(self) -> Iterator[tuple[Identity, int, dict[str, float]]]:
+        """(arm, level, replicate and factors; step; root mean square of each parameter's kept weights) of every state that
+        `[analyses.weights]` asked for."""
+        for measure, identity in self._identified(self.record.get("measures", [])):
+            stored = self._node(measure["node"]) if measure["analysis"] == "weights" else None
+            if stored is not None:
+                yield identity, int(stored.facts["step"]), dict(stored.facts["sizes"])
+
     def analyses(self) -> Iterator[Analysis]:
         """The further questions of a study that it has the arms and the artefacts for, as figures."""
         reported = Reported(self)
@@ -104,6 +116,7 @@ class OpenedStudy(Study):
         yield from transfer.analyses(reported)
         yield from likeness.analyses(reported, masks, self.mask_histories())
         yield from survivors.analyses(reported, masks)
+        yield from growth.analyses(reported, self.sizes())
         yield from expense.analyses(reported, self.measures("latency"))
         yield from translations.analyses(reported, self.samples())
 
@@ -139,7 +152,17 @@ class OpenedStudy(Study):
                     yield identity, start, "state/0", "start"
             for level in sorted({levels[len(levels) // 2][0], levels[-1][0]}) if levels else ():
                 cell, identity = next((cell, identity) for own, cell, identity in levels if own == level)
+                for key, artefact in self._moments(identity):
+                    if artefact not in ("state/0", "state/end"):
+                        yield identity, key, artefact, f"step {artefact.rpartition('/')[2]}"
                 yield identity, cell["train"], "state/best", "end"
+
+    def _moments(self, identity: Identity) -> Iterator[tuple[str, str]]:
+        """(node, artefact) of the states of one run that `[analyses.weights]` asked for."""
+        for measure, its in self._identified(self.record.get("measures", [])):
+            if measure["analysis"] == "weights" and its == identity:
+                key, artefact = self.record["nodes"][measure["node"]][0]
+                yield key, artefact
 
     def _start(self, trained: Sequence[str]) -> str | None:
         """The node that keeps the initial weights: the first of `trained` itself, or one that another of them restarts from."""

@@ -7,9 +7,9 @@ has a level 0 of its own, under its own name.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from secateur.data.dataset import Dataset
 from secateur.errors import InputError, PruningError, RecipeError, UnknownName
@@ -18,39 +18,14 @@ from secateur.registry import datasets, learning_rates, models, node_kinds, opti
 from secateur.seeds import seed_for
 from secateur.sparse import shipped_crossovers
 from secateur.steps import Step
+from secateur.studies.cells import Cell, Measure
 from secateur.studies.datasets import DatasetSource
 from secateur.studies.graph import Graph, Node, Parent, source_digest
+from secateur.studies.measures import measures
 from secateur.studies.networks import Networks
 from secateur.studies.options import bind, bind_fields, written
 from secateur.studies.recipe import Recipe, merge, set_path
 from secateur.training.loop import Settings
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One row of the results: the trained network of an arm at a level, and its reading of the test split."""
-
-    arm: str
-    level: int
-    replicate: int
-    factors: Mapping[str, Any]
-    data: str
-    density: float
-    train: Node
-    evaluate: Node
-    mask: Node | None
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A further question put to one cell, and the node that answers it."""
-
-    analysis: str
-    arm: str
-    level: int
-    replicate: int
-    factors: Mapping[str, Any]
-    node: Node
 
 
 @dataclass(frozen=True)
@@ -107,7 +82,7 @@ class _PruneTable:
 def make_plan(recipe: Recipe, source: DatasetSource, networks: Networks, threads: int = 1, execution: str = "auto") -> Plan:
     """The plan of a recipe. Every component is checked, and every default written out, before anything runs."""
     cells = tuple(_Planner(recipe, source, networks, threads, execution).cells())
-    plan = Plan(recipe, cells, tuple(_measures(recipe, cells)), Graph(()))
+    plan = Plan(recipe, cells, tuple(measures(recipe, cells, source)), Graph(()))
     return replace(plan, graph=Graph.of(plan.leaves))
 
 
@@ -404,60 +379,6 @@ class _Condition:
             return (0.1,)
         entry = schedules.entry(name)
         return tuple(entry.make(**bind(entry, schedule, f"{self.planner.where}: prune.schedule")).densities())
-
-
-@dataclass(frozen=True)
-class _Stability:
-    """The keys of `[analyses.stability]`: which arms (and `dense`), at how many points of the line, on which split."""
-
-    arms: tuple[str, ...]
-    points: int = 11
-    split: Literal["train", "valid", "test"] = "test"
-
-
-@dataclass(frozen=True)
-class _Latency:
-    """The keys of `[analyses.latency]`: which arms (and `dense`), the examples of a forward pass, and how often it is timed."""
-
-    arms: tuple[str, ...]
-    batch: int = 1
-    rounds: int = 25
-
-
-def _measures(recipe: Recipe, cells: Iterable[Cell]) -> Iterator[Measure]:
-    """The further questions that the recipe's `analyses` ask."""
-    where = f"{recipe.name}.toml: analyses"
-    for name, table in recipe.content.get("analyses", {}).items():
-        if name not in _ANALYSES:
-            raise UnknownName("analysis", name, _ANALYSES, where)
-        keys, measure = _ANALYSES[name]
-        options = keys(**bind_fields(keys, table, f"{where}.{name}"))
-        known = ["dense", *recipe.content.get("arms", {})]
-        for arm in options.arms:
-            if arm not in known:
-                raise UnknownName("arm", arm, known, f"{where}.{name}.arms")
-        for cell in cells:
-            if cell.arm in options.arms:
-                yield Measure(name, cell.arm, cell.level, cell.replicate, cell.factors, measure(cell, options))
-
-
-def _barrier(cell: Cell, options: _Stability) -> Node:
-    """The line between a cell's trained network and its twin: the same start and mask, another data order and dropout."""
-    seeds = {purpose: seed_for(cell.replicate, f"{purpose}-twin") for purpose in ("data-order", "dropout")}
-    twin = Node("train", {**cell.train.spec, "seeds": seeds}, cell.train.parents)
-    problem = {key: cell.train.spec[key] for key in ("data", "data_digest", "model", "task", "threads")}
-    spec = {**problem, "points": options.points, "split": options.split, "batch": cell.train.spec["train"]["evaluate_batch"]}
-    return Node("interpolate", spec, (Parent("first", cell.train, "state/end"), Parent("second", twin, "state/end")))
-
-
-def _latency(cell: Cell, options: _Latency) -> Node:
-    """How long the network that a cell evaluates takes."""
-    problem = {key: cell.train.spec[key] for key in ("data", "data_digest", "model", "task", "threads")}
-    spec = {**problem, "batch": options.batch, "rounds": options.rounds, "crossovers": shipped_crossovers().digest}
-    return Node("latency", spec, cell.evaluate.parents)
-
-
-_ANALYSES: dict[str, tuple[Any, Any]] = {"stability": (_Stability, _barrier), "latency": (_Latency, _latency)}
 
 
 def kinds_in(graph: Graph) -> dict[str, int]:
