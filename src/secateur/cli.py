@@ -215,7 +215,10 @@ def _status(options: argparse.Namespace) -> None:
         _print_json(rows)
         return
     for row in rows:
+        failures = row.pop("failures")
         print(", ".join(f"{key} {value}" for key, value in row.items()))
+        for failure in failures:
+            print(f"  failed: {failure['what']} (node {failure['key'][:12]}): {failure['error']}")
 
 
 def _report(options: argparse.Namespace) -> None:

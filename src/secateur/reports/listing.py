@@ -73,7 +73,8 @@ def _status(study: Study) -> dict[str, Any]:
     disk = sum(
         artefact.bytes for key in study.record["nodes"] if (stored := study.store.get(key)) for artefact in stored.artefacts.values()
     )
-    return {"study": study.name, "preset": study.preset, **study.progress(), "seconds": round(seconds, 1), "bytes": disk}
+    facts = {"study": study.name, "preset": study.preset, **study.progress(), "seconds": round(seconds, 1), "bytes": disk}
+    return {**facts, "failures": study.failures()}
 
 
 def _options(entry: registry.Entry[Any]) -> list[str]:
