@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from tiny_studies import RECIPE, run_tiny
 
 from secateur.cli import main
 from secateur.errors import RecipeError, RunFailed
+from secateur.reports.report import write_report
+from secateur.reports.terminal import summary
 from secateur.studies import run as studies
 from secateur.studies.results import Study
 from secateur.studies.store import Store
@@ -90,3 +93,15 @@ def test_rewinding_to_the_end_starts_every_round_from_dense_trainings_end(tmp_pa
         assert (training.spec["start"], training.spec["rate"]) == ("weights", "schedule")
     masks = [next(parent.node for parent in training.parents if parent.role == "mask") for training in rounds]
     assert next(parent.node for parent in masks[1].parents if parent.role == "state") == rounds[0]
+
+
+def test_the_majority_class_stands_beside_the_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Targets of the tiny data are 0, 1, 2, 0, …: 22 of 64 are the first class, in training and in test."""
+    study = run_tiny(tmp_path, ["replicates=1"])
+    assert study.method()["data"]["majority"] == {"class": "a", "test": 22 / 64}
+    Console(width=200).print(summary(study))
+    assert f"always a{'':>5}" in (told := capsys.readouterr().out)
+    assert "34.38\u202f%" in told
+    page = write_report(study, tmp_path / "report", figures=False).read_text()
+    assert "Always to answer <i>a</i>, the largest class of the training split, has an accuracy of 34.38" in page
+    assert "FLOPs spared" in page

@@ -149,10 +149,18 @@ def numbers(reported: Reported) -> str:
     return (
         "<section><h2>The numbers</h2>"
         f"<p class=lead>Differences are paired by replicate (same seeds, same split) and in {unit}. The test split decided nothing "
-        "but this table: every choice was made on validation.</p>"
+        f"but this table: every choice was made on validation.{_majority(reported)}</p>"
         + markup.table("Every arm and density against dense", heads, rows)
         + "</section>"
     )
+
+
+def _majority(reported: Reported) -> str:
+    """What is had without a network: the accuracy of the largest class."""
+    if reported.majority is None:
+        return ""
+    largest, part = text(reported.majority[0]), say.value("accuracy", reported.majority[1])
+    return f" Always to answer <i>{largest}</i>, the largest class of the training split, has an accuracy of {part}."
 
 
 def _spared(reported: Reported) -> dict[tuple[str, int], str]:
