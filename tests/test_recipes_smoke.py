@@ -130,7 +130,7 @@ def test_arms_of_a_smoke_prune_as_those_of_the_paper() -> None:
         for key in ("score", "scope", "unit", "prunable"):
             assert paper["prune"].get(key) == smoke["prune"].get(key), name
         for arm, table in paper["arms"].items():
-            words = {"init", "finetune", "lr", "reinit"}
+            words = {"init", "end", "finetune", "lr", "reinit"}
             kinds = [one["arms"][arm].get("rewind", "init") for one in (paper, smoke)]
             assert kinds[0] == kinds[1] or not words & set(map(str, kinds)), (name, arm)
             assert table.get("mask_from") == smoke["arms"][arm].get("mask_from"), (name, arm)

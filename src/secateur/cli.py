@@ -181,7 +181,7 @@ def _rich_print(*renderables: Any) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
-    from secateur.reports.listing import listing
+    from secateur.reports.listing import listing, shown
 
     rows = listing(options.what)
     if options.json:
@@ -190,10 +190,10 @@ def _list(options: argparse.Namespace) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in rows[0] if rows else ["name"]:
+    for column in shown(rows[0]) if rows else ["name"]:
         table.add_column(column)
     for row in rows:
-        table.add_row(*(", ".join(map(str, value)) if isinstance(value, list) else str(value) for value in row.values()))
+        table.add_row(*shown(row).values())
     _rich_print(table)
 
 
@@ -215,7 +215,10 @@ def _status(options: argparse.Namespace) -> None:
         _print_json(rows)
         return
     for row in rows:
+        failures = row.pop("failures")
         print(", ".join(f"{key} {value}" for key, value in row.items()))
+        for failure in failures:
+            print(f"  failed: {failure['what']} (node {failure['key'][:12]}): {failure['error']}")
 
 
 def _report(options: argparse.Namespace) -> None:

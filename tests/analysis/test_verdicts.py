@@ -209,6 +209,19 @@ def test_the_control_of_an_arm_re_initialises_its_masks() -> None:
     assert controls_of(arms) == {"winning": "reinit"}
 
 
+def test_of_two_controls_the_one_that_trains_as_the_arm_counts() -> None:
+    arms = {
+        "winning": {"rewind": "init"},
+        "untrained": {"mask_from": "winning", "rewind": "reinit", "train": {"length": "0it"}},
+        "reinit": {"mask_from": "winning", "rewind": {"to": "reinit"}},
+        "again": {"mask_from": "winning", "rewind": "reinit"},
+        "supermask": {"mask_from": "winning", "rewind": "init", "train": {"length": "0it"}},
+        "new-weights": {"mask_from": "supermask", "rewind": "reinit", "train": {"length": "0it"}},
+    }
+    assert controls_of(arms) == {"winning": "reinit", "supermask": "new-weights"}
+    assert controls_of({name: arms[name] for name in ("winning", "untrained")}) == {"winning": "untrained"}
+
+
 def test_results_that_cannot_be_judged_are_refused() -> None:
     with pytest.raises(InputError, match="test_accuracy"):
         judge(pl.DataFrame({"arm": ["dense"]}), RULE)

@@ -8,7 +8,7 @@ from secateur.steps import Step
 @pytest.mark.parametrize(
     ("written", "kind", "from_end", "position"),
     [("init", "init", False, 0), ("500it", "step", False, 500), ("1ep", "step", False, 40), ("0it", "init", False, 0),
-     ("lr", "lr", True, 0), ("finetune", "finetune", True, None), ("reinit", "reinit", False, 0)],
+     ("lr", "lr", True, 0), ("end", "end", True, 0), ("finetune", "finetune", True, None), ("reinit", "reinit", False, 0)],
 )  # fmt: skip
 def test_what_a_rewind_means(written: str, kind: str, from_end: bool, position: int | None) -> None:
     rewind = Rewind.parse(written)

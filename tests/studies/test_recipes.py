@@ -23,6 +23,11 @@ def changed(folder: Path, old: str, new: str) -> str:
     return str(path)
 
 
+def test_an_empty_table_replaces() -> None:
+    under = {"prune": {"score": "magnitude", "rates": {"*output*": 0.5}}}
+    assert merge(under, {"prune": {"rates": {}}}) == {"prune": {"score": "magnitude", "rates": {}}}
+
+
 def test_tables_merge_deeply_and_arrays_replace() -> None:
     under = {"train": {"length": "3ep", "batch": 16}, "widths": [3, 4]}
     over = {"train": {"batch": 8}, "widths": [5]}

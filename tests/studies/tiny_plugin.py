@@ -48,4 +48,5 @@ def tiny_points(files: Files, *, count: int = 64, poison: bool = False) -> Datas
     splits = {"train": split(count), "valid": split(count), "test": split(count)}
     if poison:
         splits["train"].inputs[5] = float("inf")
-    return Dataset("tiny-points", "Tiny points", splits, DataShape(3, image=(4,)), f"tiny-{count}-{poison}", ("a", "b", "c"))
+    label = "Tiny points" if count == 64 else f"Tiny points, {count} of them"
+    return Dataset("tiny-points", label, splits, DataShape(3, image=(4,)), f"tiny-{count}-{poison}", ("a", "b", "c"))

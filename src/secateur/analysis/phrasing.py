@@ -109,6 +109,14 @@ def duration(seconds: float) -> str:
     return f"{hours}{NARROW}h" + (f" {minutes}{NARROW}min" if minutes else "")
 
 
+def about(seconds: float) -> str:
+    """45 s, 20 min, 5 h, 3 days: an estimate's worth of a duration."""
+    for unit, size, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
+        if seconds < size * most:
+            return f"{seconds / size:.0f}{NARROW}{unit}"
+    return f"{seconds / 86400:.0f}{NARROW}days"
+
+
 def large(number: float) -> str:
     """1.2 k, 3.4 M, 5.6 G, 7.8 T: steps and multiply-adds."""
     for factor, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -137,12 +137,22 @@ class Judgement:
 
 
 def controls_of(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Arm -> the arm that re-initialises its masks (`mask_from` that arm, `rewind = "reinit"`)."""
-    return {
-        settings["mask_from"]: name
-        for name, settings in arms.items()
-        if settings.get("mask_from") in arms and settings.get("rewind") == "reinit"
-    }
+    """Arm -> the arm that re-initialises its masks (`mask_from` that arm, `rewind = "reinit"`).
+
+    Of several, the first that otherwise trains as the arm itself does; if none does, the first.
+    """
+    controls: dict[str, str] = {}
+    for name, settings in arms.items():
+        source, rewind = str(settings.get("mask_from", "")), settings.get("rewind")
+        if source not in arms or (rewind.get("to") if isinstance(rewind, Mapping) else rewind) != "reinit":
+            continue
+        if source not in controls or _train_alike(settings, arms[source]) > _train_alike(arms[controls[source]], arms[source]):
+            controls[source] = name
+    return controls
+
+
+def _train_alike(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    return all(first.get(key) == second.get(key) for key in ("data", "model", "task", "train"))
 
 
 def judge(frame: pl.DataFrame, rule: Rule, controls: Mapping[str, str] | None = None) -> Judgement:

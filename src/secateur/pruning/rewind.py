@@ -9,11 +9,11 @@ from typing import Literal, cast, get_args
 from secateur.errors import InputError, PruningError, UnknownName
 from secateur.steps import Step
 
-RewindKind = Literal["init", "step", "finetune", "lr", "reinit"]
+RewindKind = Literal["init", "step", "end", "finetune", "lr", "reinit"]
 OptimizerState = Literal["fresh", "kept"]
 KeptPart = Literal["values", "signs", "constant", "magnitudes", "shuffled", "shuffled-magnitudes"]
 
-_WORDS: tuple[RewindKind, ...] = ("init", "finetune", "lr", "reinit")
+_WORDS: tuple[RewindKind, ...] = ("init", "end", "finetune", "lr", "reinit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Rewind:
     |---|---|---|---|
     | `init` | the initial ones | from step 0 | fresh |
     | `step` | those of `step`, early in training (Frankle et al. 2019) | from that step | fresh, or `kept`: the state it had there |
+    | `end` | those that the dense network ended with, in every round | from step 0 | fresh, or `kept`: the state it had there |
     | `lr` | the final ones (Renda et al. 2020) | from step 0 | fresh, or `kept`: the final state |
     | `finetune` | the final ones | go on: the last learning rate | fresh, or `kept`: the final state |
     | `reinit` | newly drawn for each replicate; pretrained embeddings stay | from step 0 | fresh |
@@ -48,7 +49,7 @@ class Rewind:
 
     @classmethod
     def parse(cls, written: str | Step | Mapping[str, str] | Rewind) -> Rewind:
-        """The rewind that a recipe means: `"init"`, `"500it"`, `"1ep"`, `"finetune"`, `"lr"`, `"reinit"`, or a table
+        """The rewind that a recipe means: `"init"`, `"500it"`, `"1ep"`, `"end"`, `"finetune"`, `"lr"`, `"reinit"`, or a table
         `{ to = "500it", optimizer = "kept" }`, `{ to = "init", keep = "signs" }`. A step of zero is `init`."""
         if isinstance(written, Rewind):
             return written
@@ -78,8 +79,8 @@ class Rewind:
 
     @property
     def from_end(self) -> bool:
-        """Whether the weights are those that training ended with."""
-        return self.kind in ("finetune", "lr")
+        """Whether the weights are those that a training ended with."""
+        return self.kind in ("end", "finetune", "lr")
 
     def position(self, steps_per_epoch: int) -> int | None:
         """The step from which schedule and data order go on; None where they go on from the end (`finetune`)."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from secateur import registry
+from secateur.analysis import phrasing as say
 from secateur.errors import InputError, UnknownName
 from secateur.studies.options import describe_type
-from secateur.studies.results import Study
-from secateur.studies.store import Store
+
+if TYPE_CHECKING:  # what they import takes seconds, and a list should not
+    from secateur.studies.results import Study
+    from secateur.studies.store import Store
 
 COMPONENTS: dict[str, registry.Registry[Any]] = {
     "models": registry.models,
@@ -38,6 +42,8 @@ def listing(what: str) -> list[dict[str, Any]]:
 
 def status_rows(store: Store, name: str | None) -> list[dict[str, Any]]:
     """The state of the latest study of each name (or of one), with the disk it takes."""
+    from secateur.studies.results import Study
+
     names = [name] if name else sorted({path.parent.name for path in store.studies()})
     return [_status(Study.latest(store, each)) for each in names]
 
@@ -67,7 +73,8 @@ def _status(study: Study) -> dict[str, Any]:
     disk = sum(
         artefact.bytes for key in study.record["nodes"] if (stored := study.store.get(key)) for artefact in stored.artefacts.values()
     )
-    return {"study": study.name, "preset": study.preset, **study.progress(), "seconds": round(seconds, 1), "bytes": disk}
+    facts = {"study": study.name, "preset": study.preset, **study.progress(), "seconds": round(seconds, 1), "bytes": disk}
+    return {**facts, "failures": study.failures()}
 
 
 def _options(entry: registry.Entry[Any]) -> list[str]:
@@ -78,13 +85,27 @@ def _options(entry: registry.Entry[Any]) -> list[str]:
 
 
 def _recipes() -> list[dict[str, Any]]:
+    from secateur.reports.recipe_times import recipe_times
     from secateur.studies.recipe import load_recipe, presets_of, shipped_recipes
 
+    times = recipe_times()
     rows = []
     for name in shipped_recipes():
         content = load_recipe(name).content
+        seconds = {preset: times.seconds.get(name, {}).get(preset) for preset in presets_of(name)}
         rows.append(
             {"name": name, "study": content.get("study", ""), "title": content.get("title", ""),
-             "arms": ["dense", *content.get("arms", {})], "presets": presets_of(name)}
+             "arms": ["dense", *content.get("arms", {})], "seconds": seconds}
         )  # fmt: skip
     return rows
+
+
+def shown(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row for readers: lists in one line, seconds in the largest unit that says enough."""
+    return {"time on two cores" if key == "seconds" else key: _shown(value) for key, value in row.items()}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {'?' if seconds is None else say.about(seconds)}" for name, seconds in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -106,7 +106,9 @@ def numbers(reported: Reported) -> str:
         ("difference to dense", True),
         ("95 % interval", True),
     ]
+    spared = _spared(reported)
     heads += [
+        *([("FLOPs spared", True)] if spared else []),
         ("n", True),
         ("best step, to dense", True),
         ("beats reinit", False),
@@ -115,7 +117,10 @@ def numbers(reported: Reported) -> str:
         ("why", False),
     ]
     rows: list[tuple[str | None, list[str]]] = [
-        (None, [text(row["series"]), row["left"], row["shown"], "", "", str(row["n"]), "", "", "", "", ""])
+        (
+            None,
+            [text(row["series"]), row["left"], row["shown"], "", "", *([""] if spared else []), str(row["n"]), "", "", "", "", ""],
+        )
         for row in chart_data.points(reported, rule.column)
         if row["level"] == 0
     ]
@@ -130,6 +135,7 @@ def numbers(reported: Reported) -> str:
                     say.value(rule.metric, v.mean),
                     say.difference(rule, v.to_dense.difference, unit=False) if v.to_dense else "\u2013",
                     _intervals(v, reported),
+                    *([spared.get((_series(v), v.level), "\u2013")] if spared else []),
                     f"{v.pairs}{lost}",
                     f"{say.signed(v.steps.difference, 0)}" if v.steps else "\u2013",
                     _beats(v, reported),
@@ -143,10 +149,27 @@ def numbers(reported: Reported) -> str:
     return (
         "<section><h2>The numbers</h2>"
         f"<p class=lead>Differences are paired by replicate (same seeds, same split) and in {unit}. The test split decided nothing "
-        "but this table: every choice was made on validation.</p>"
+        f"but this table: every choice was made on validation.{_majority(reported)}</p>"
         + markup.table("Every arm and density against dense", heads, rows)
         + "</section>"
     )
+
+
+def _majority(reported: Reported) -> str:
+    """What is had without a network: the accuracy of the largest class."""
+    if reported.majority is None:
+        return ""
+    largest, part = text(reported.majority[0]), say.value("accuracy", reported.majority[1])
+    return f" Always to answer <i>{largest}</i>, the largest class of the training split, has an accuracy of {part}."
+
+
+def _spared(reported: Reported) -> dict[tuple[str, int], str]:
+    """(series, level) -> which part of the dense network's multiply-adds for one example its masks spare, mean over replicates."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for row in reported.results.iter_rows(named=True):
+        if row.get("flop_sparsity") is not None and row["level"]:
+            found.setdefault((chart_data.series_of(row), row["level"]), []).append(row["flop_sparsity"])
+    return {place: f"{100 * sum(values) / len(values):.1f}\u202f%" for place, values in found.items()}
 
 
 def speed(index: int, drawn: Drawn) -> str:
@@ -365,6 +388,7 @@ def arm_in_words(settings: Mapping[str, Any]) -> str:
     after = {
         "init": "restarts from the initial weights",
         "reinit": "starts from new random weights",
+        "end": "restarts from the weights that dense training ended with",
         "finetune": "goes on from the trained weights",
         "lr": "keeps the trained weights and replays the learning-rate schedule",
     }

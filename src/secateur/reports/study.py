@@ -120,6 +120,12 @@ class Reported:
         return headline(self.judgement)
 
     @cached_property
+    def majority(self) -> tuple[str, float] | None:
+        """The largest training class and its part of the test split, where accuracy decides or is measured: what a network has to beat."""
+        found = self.method.get("data", {}).get("majority")
+        return (str(found["class"]), float(found["test"])) if found and "accuracy" in self.metrics else None
+
+    @cached_property
     def arms(self) -> list[str]:
         """The arms but dense, in the recipe's order as far as it is known."""
         return self.arms_of(self.results)

@@ -33,6 +33,9 @@ def _table(reported: Reported) -> Table:
     if len(values):
         mean = float(values.to_numpy().mean())
         table.add_row("dense", say.density(1.0), say.value(rule.metric, mean), "", str(len(values)), "", "")
+    if reported.majority is not None and rule.metric == "accuracy":
+        largest, part = reported.majority
+        table.add_row(f"always {largest}", "", say.value(rule.metric, part), "", "", "", "", style="dim")
     before = ""
     for verdict in reported.judgement.verdicts:
         label = verdict.arm + "".join(f" {value}" for value in verdict.factors.values() if value is not None)

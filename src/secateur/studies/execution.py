@@ -117,6 +117,7 @@ def execute(
             elif event["event"] in ("failed", "lost"):
                 status[key] = "failed"
                 outcome.errors[key] = event.get("traceback") or event.get("error") or "its worker process died twice"
+                store.put_failure(key, outcome.errors[key])
             else:
                 status[key] = "diverged" if state_of(store, key, ()) == "diverged" else "done"
             listen({**event, "status": status[key]})

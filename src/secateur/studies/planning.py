@@ -1,7 +1,7 @@
 """From a recipe to its run graph: which nodes each (arm, level, replicate, factors) consists of.
 
 The level-0 cell is the arm `dense`; an arm that trains another network, or otherwise, than the recipe's own tables say
-has a level 0 of its own, under its own name.
+has a level 0 of its own, under its own name, unless it says `dense = false`.
 """
 
 from __future__ import annotations
@@ -111,7 +111,10 @@ class _Planner:
         yield self._cell(base, "dense", 0, 1.0, base.dense(), None, factors)
         for arm in self.arms:
             condition = self._condition(arm, factors, replicate)
-            if condition.dense() != base.dense():
+            wanted = self.arms[arm].get("dense", True)
+            if not wanted and condition.dataset.label != base.dataset.label:
+                raise RecipeError(f"{self.where}: arms.{arm}.dense: on other data there is no other dense network to compare it with")
+            if wanted and condition.dense() != base.dense():
                 yield self._cell(condition, arm, 0, 1.0, condition.dense(), None, factors)
             for level, (density, train, mask) in enumerate(condition.levels(), start=1):
                 yield self._cell(condition, arm, level, density, train, mask, factors)
@@ -138,7 +141,7 @@ class _Planner:
         """The recipe's tables with an arm's laid on them, and the swept factors set."""
         content = self.recipe.content
         tables: dict[str, Any] = {key: content[key] for key in ("data", "model", "task", "train", "prune", "rewind") if key in content}
-        tables = merge(tables, {key: value for key, value in arm.items() if key not in ("mask_from", "about")})
+        tables = merge(tables, {key: value for key, value in arm.items() if key not in ("mask_from", "dense", "about")})
         for path, value in factors.items():
             if path.partition(".")[0] not in ("data", "model", "task", "train", "prune", "rewind"):
                 raise UnknownName(
@@ -270,6 +273,9 @@ class _Condition:
         if rewind.kind == "reinit":
             return self._train(self._initial("reinit"), (ticket,), {})
         form = "resumable" if rewind.optimizer == "kept" else "state"
+        if rewind.kind == "end":
+            start = {"start": "weights", "optimizer": rewind.optimizer, "rate": "schedule"}
+            return self._train(start, (Parent("state", self.dense(), f"{form}/end"), ticket), {})
         if rewind.kind in ("finetune", "lr"):
             if trained is None:
                 raise RecipeError(f"{self.where}: rewind: {rewind} goes on from trained weights; the mask is drawn over initial ones")

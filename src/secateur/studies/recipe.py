@@ -1,7 +1,8 @@
 """A recipe: the TOML file that describes a study, merged from its base, preset and settings, and checked.
 
 Tables merge deeply, arrays replace; order: base, recipe, preset, `--set`. A table with a `name` (a component) is
-replaced as a whole when the name changes: the options of one optimiser are no options of another.
+replaced as a whole when the name changes: the options of one optimiser are no options of another. An empty table replaces
+too: `rates = {}` clears what a base says.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _KEYS = (
     "schema", "title", "study", "about", "base", "replicates", "margin", "plugins", *_TABLES, "rewind",
     "arms", "sweep", "tune", "presets", "expect", "analyses",
 )  # fmt: skip
-_ARM_KEYS = (*_TABLES, "rewind", "mask_from", "about")
+_ARM_KEYS = (*_TABLES, "rewind", "mask_from", "dense", "about")
 
 
 @dataclass(frozen=True)
@@ -103,13 +104,14 @@ def presets_of(name: str) -> list[str]:
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid on `under`: tables merge deeply, all else replaces; a table of another `name` replaces whole."""
+    """`over` laid on `under`: tables merge deeply, all else replaces; a table of another `name`, or an empty one, replaces whole."""
     merged = dict(under)
     for key, value in over.items():
         known = merged.get(key)
         if (
             isinstance(known, Mapping)
             and isinstance(value, Mapping)
+            and value
             and ("name" not in value or value["name"] == known.get("name", value["name"]))
         ):
             merged[key] = merge(known, value)
@@ -193,6 +195,8 @@ def _check(content: Mapping[str, Any], where: str) -> None:
         source = table.get("mask_from")
         if source is not None and (source not in arms or source == arm):
             raise UnknownName("arm", str(source), [name for name in arms if name != arm], f"{where}: arms.{arm}.mask_from")
+        if not isinstance(table.get("dense", True), bool):
+            raise RecipeError(f"{where}: arms.{arm}.dense: found {table['dense']!r}, which is not true or false")
         if "prune" in table and source is not None:
             raise RecipeError(f"{where}: arms.{arm}: it has both 'mask_from' and 'prune'; its masks come from one of them")
     if arms and not isinstance(content.get("prune"), Mapping) and any("prune" not in t and "mask_from" not in t for t in arms.values()):

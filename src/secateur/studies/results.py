@@ -80,22 +80,36 @@ class Study:
         return list(self.record["recipe"].get("expect", []))
 
     def progress(self) -> dict[str, int]:
-        """How many of the study's nodes are done, diverged, running somewhere, or left."""
-        counts = {"done": 0, "diverged": 0, "running": 0, "left": 0}
+        """How many of the study's nodes are done, diverged, running somewhere, failed, or left."""
+        counts = {"done": 0, "diverged": 0, "running": 0, "failed": 0, "left": 0}
         for key in self.record["nodes"]:
             stored = self._node(key)
             if stored is not None:
                 counts["diverged" if stored.facts.get("status") == "diverged" else "done"] += 1
             else:
-                counts["running" if self.store.leased(key) else "left"] += 1
+                counts["running" if self.store.leased(key) else "failed" if self.store.failure(key) else "left"] += 1
         return counts
+
+    def failures(self) -> list[dict[str, str]]:
+        """The nodes whose last attempt failed: `key`, the first row that needs it as `what`, its `error` (the last line) and the whole
+        `traceback`. A node that an attempt is under way for is not among them."""
+        found: dict[str, dict[str, str]] = {}
+        for cell in self.record["cells"]:
+            for key in self._ancestors(cell["train"]) | {cell["evaluate"]}:
+                text = self.store.failure(key) if key not in found and self._node(key) is None else None
+                if text is not None and not self.store.leased(key):
+                    factors = "".join(f", {path} = {value}" for path, value in cell["factors"].items())
+                    what = f"{cell['arm']}, level {cell['level']}, replicate {cell['replicate']}{factors}"
+                    found[key] = {"key": key, "what": what, "error": text.strip().rpartition("\n")[2], "traceback": text}
+        return list(found.values())
 
     def frame(self) -> pl.DataFrame:
         """Results, one row a (arm, level, replicate, factors).
 
         `multiply_adds` and `seconds` are those of the row's own training; `steps` counts its optimiser steps. A metric of a
         row that is not `done` is null. Factors that the recipe tunes have, for each arm and level, the one setting that validates
-        best (`chosen.<key>`), and the costs of all that were tried.
+        best (`chosen.<key>`), and the costs of all that were tried. `flop_sparsity` is the part of the dense network's multiply-adds for
+        one example that the mask spares.
         """
         frame = _frame([self._row(cell) for cell in self.record["cells"]])
         if not self._tuned:
@@ -242,6 +256,7 @@ class Study:
             dense_multiply_adds=facts.get("dense_multiply_adds"),
             bytes=facts.get("bytes"),
             dense_bytes=facts.get("dense_bytes"),
+            flop_sparsity=_spared(facts),
             seconds=sum(self.store.timings(cell["train"]).values()) if trained is not None else None,
             execution=_executed(facts) if facts else None,
             status=self._status(cell, trained, evaluated),
@@ -250,11 +265,13 @@ class Study:
         return row
 
     def _status(self, cell: Mapping[str, Any], trained: Stored | None, evaluated: Stored | None) -> str:
-        """`done` once evaluated; `diverged` when its training, or one that it needs, diverged; else `missing`."""
+        """`done` once evaluated; `diverged` or `failed` when its training, or a node that it needs, is; else `missing`."""
         if evaluated is not None:
             return "done"
-        ancestors = [stored for key in self._ancestors(cell["train"]) if (stored := self._node(key)) is not None]
-        return "diverged" if any(stored.facts.get("status") == "diverged" for stored in ancestors) else "missing"
+        needed = self._ancestors(cell["train"])
+        if any(stored.facts.get("status") == "diverged" for key in needed if (stored := self._node(key)) is not None):
+            return "diverged"
+        return "failed" if any(self._node(key) is None and self.store.failure(key) for key in needed | {cell["evaluate"]}) else "missing"
 
     def _layers(self, cell: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Prunable and kept weights of each parameter at this cell, where a node says so."""
@@ -321,6 +338,12 @@ def record_of(plan: Plan, metric: Mapping[str, Any], method: Mapping[str, Any], 
         ],
         "nodes": {node.key: [[parent.node.key, parent.artefact] for parent in node.parents] for node in plan.graph.nodes},
     }
+
+
+def _spared(facts: Mapping[str, Any]) -> float | None:
+    """1 - multiply-adds kept / dense, for one example; None where a network has none or the node does not say."""
+    dense = facts.get("dense_multiply_adds")
+    return 1 - facts["example_multiply_adds"] / dense if dense else None
 
 
 def _executed(facts: Mapping[str, Any]) -> str:

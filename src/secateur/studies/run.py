@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+from torch import Tensor
+
 from secateur.data.dataset import Dataset
 from secateur.data.files import Files
 from secateur.errors import RunFailed
@@ -176,7 +179,20 @@ def _data(dataset: Dataset) -> dict[str, Any]:
         "notes": [{"what": note.what, "count": note.count} for note in dataset.notes],
         "classes": list(dataset.outputs),
         "vocabulary": dataset.shape.vocabulary,
+        "majority": _majority(dataset),
     }
+
+
+def _majority(dataset: Dataset) -> dict[str, Any] | None:
+    """The class that most training examples have, and the part of the test examples that have it: the accuracy of one who never looks.
+
+    None where an example has not just one class.
+    """
+    train, test = (getattr(dataset.splits[name], "targets", None) for name in ("train", "test"))
+    if not isinstance(train, Tensor) or not isinstance(test, Tensor) or train.ndim != 1 or train.is_floating_point() or not dataset.outputs:
+        return None
+    largest = int(torch.bincount(train).argmax())
+    return {"class": dataset.outputs[largest], "test": float((test == largest).double().mean())}
 
 
 def _machine() -> dict[str, Any]:
@@ -200,4 +216,6 @@ def labels(plan: Plan) -> dict[str, str]:
         for node in (cell.train, cell.evaluate, cell.mask):
             if node is not None:
                 names.setdefault(node.key, row if node.kind == "train" else f"{row} {node.kind}")
+                for parent in node.parents:
+                    names.setdefault(parent.node.key, f"{row} {parent.node.kind}")
     return names

@@ -10,6 +10,7 @@ was not kept) is added with a small manifest of its own; nothing that exists is 
                   /timings.json           wall-clock seconds: beside, never inside, what is compared
     work/abcd…/                           checkpoints of nodes in flight
     leases/abcd….3                        who works on a node; the highest number holds
+    failures/abcd….txt                    why the last attempt at a node failed; gone once it exists
     studies/NAME/….json                   which nodes make up a study
 """
 
@@ -160,6 +161,20 @@ class Store:
                 content = canonical_json({"artefacts": added}).encode()
                 write_durably(folder / f"added-{hashlib.sha256(content).hexdigest()[:16]}.json", content, "manifest")
         shutil.rmtree(self.work(key), ignore_errors=True)
+        (self.root / "failures" / f"{key}.txt").unlink(missing_ok=True)
+
+    def put_failure(self, key: str, error: str) -> None:
+        """Keep why an attempt at a node failed, in the place of what an earlier one left."""
+        path = self.root / "failures" / f"{key}.txt"
+        path.parent.mkdir(exist_ok=True)
+        write_durably(path, error.encode(), "failure")
+
+    def failure(self, key: str) -> str | None:
+        """Why the last attempt at a node failed; None when none did, or the node exists."""
+        try:
+            return (self.root / "failures" / f"{key}.txt").read_text()
+        except FileNotFoundError:
+            return None
 
     def work(self, key: str) -> Path:
         """Where a node in flight keeps its checkpoints."""
