@@ -210,12 +210,19 @@ def _machine() -> dict[str, Any]:
 def labels(plan: Plan) -> dict[str, str]:
     """A short name for each node of a plan, by the first row that needs it: for progress and errors."""
     names: dict[str, str] = {}
+    rows: dict[tuple[str, int, int, str], str] = {}
     for cell in plan.cells:
         factors = "".join(f" {path.rpartition('.')[2]}={value}" for path, value in cell.factors.items())
         row = f"{cell.arm}{f' {cell.density:.3g}' if cell.level else ''}{factors} #{cell.replicate}"
+        rows[cell.arm, cell.level, cell.replicate, str(cell.factors)] = row
         for node in (cell.train, cell.evaluate, cell.mask):
             if node is not None:
                 names.setdefault(node.key, row if node.kind == "train" else f"{row} {node.kind}")
-                for parent in node.parents:
-                    names.setdefault(parent.node.key, f"{row} {parent.node.kind}")
+    for measure in plan.measures:
+        names.setdefault(
+            measure.node.key, f"{rows[measure.arm, measure.level, measure.replicate, str(measure.factors)]} {measure.analysis}"
+        )
+    for node in reversed(plan.graph.nodes):  # what no row shows: initial weights, the masks of levels in between, a second training
+        for parent in node.parents:
+            names.setdefault(parent.node.key, f"{parent.node.kind} for {names[node.key]}")
     return names
