@@ -7,7 +7,8 @@ import pytest
 
 from secateur.data.imdb import IMDB_ARCHIVE, IMDB_LINES, _parse, _source, imdb
 from secateur.data.raw import Found
-from secateur.data.text_classification import TextOptions, labelled
+from secateur.data.text_classification import labelled
+from secateur.data.text_options import TextOptions
 from secateur.errors import DataError
 
 OPTIONS = TextOptions(

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from secateur.data.bible_lm import bible_lm
 from secateur.data.language import END, SentenceSplit, WindowSplit
-from secateur.data.ptb import ptb
+from secateur.data.ptb import PTB, _parse, ptb
+from secateur.data.raw import Found
+from secateur.errors import DataError
 
 
 def stream(count):
@@ -100,3 +102,13 @@ def test_an_unknown_word_of_the_test_split_is_unknown(package_files):
     data = bible_lm(package_files, vocabulary=50)
     assert data.shape.vocabulary == 53
     assert any("unknown words" in note.what and note.count > 1000 for note in data.notes)
+
+
+def test_a_file_without_a_sentence_is_an_error(tmp_path):
+    found = []
+    for raw, content in zip(PTB, ("some words\n", "\n", "some words\n"), strict=True):
+        path = tmp_path / raw.name
+        path.write_text(content)
+        found.append(Found(raw, path, ""))
+    with pytest.raises(DataError, match="valid.*: no sentence in it"):
+        _parse(found)

@@ -14,15 +14,8 @@ from secateur.data.files import Files
 from secateur.data.partition import TEST, TRAIN
 from secateur.data.raw import Found, Known, RawFile
 from secateur.data.tables import rows
-from secateur.data.text_classification import (
-    LabelledTexts,
-    Padding,
-    TextOptions,
-    TextSource,
-    Vectors,
-    text_classification,
-)
-from secateur.data.tokens import Tokens
+from secateur.data.text_classification import LabelledTexts, TextSource, text_classification
+from secateur.data.text_options import TextOptions, with_text_options
 from secateur.errors import DataError
 from secateur.registry import datasets
 
@@ -85,37 +78,12 @@ def _source(repair: bool = True) -> TextSource:
 
 
 @datasets.register("agnews", forms=((AGNEWS_TRAIN, AGNEWS_TEST),), texts=_source)
+@with_text_options(max_tokens=100)
 def agnews(
     files: Files,
+    options: TextOptions,
     *,
-    vocabulary: int | None = 25_000,
-    min_count: int = 1,
-    max_tokens: int | None = 100,
-    lower: bool = True,
-    tokens: Tokens = "words-and-punctuation",
     repair: bool = True,
-    padding: Padding = "batch",
-    vectors: Vectors = "none",
-    dimension: int = 50,
-    vocabulary_from: tuple[str, ...] = (),
-    validation: float = 0.1,
-    split_seed: int = 0,
-    limit: int | None = None,
 ) -> Dataset:
     """The topic of a news item, four classes: 120,000 training texts (61,658 in the partial file), 7,600 for test."""
-    options = TextOptions(
-        vocabulary=vocabulary,
-        min_count=min_count,
-        max_tokens=max_tokens,
-        lower=lower,
-        tokens=tokens,
-        padding=padding,
-        vectors=vectors,
-        dimension=dimension,
-        vocabulary_from=vocabulary_from,
-        validation=validation,
-        test=0.0,
-        split_seed=split_seed,
-        limit=limit,
-    )
     return text_classification(files, _source(repair), options)

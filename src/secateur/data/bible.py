@@ -11,15 +11,8 @@ import numpy as np
 from secateur.data.dataset import Dataset, Note
 from secateur.data.files import Files
 from secateur.data.raw import Found, Known, RawFile, decode
-from secateur.data.text_classification import (
-    LabelledTexts,
-    Padding,
-    TextOptions,
-    TextSource,
-    Vectors,
-    text_classification,
-)
-from secateur.data.tokens import Tokens
+from secateur.data.text_classification import LabelledTexts, TextSource, text_classification
+from secateur.data.text_options import TextOptions, with_text_options
 from secateur.errors import DataError
 from secateur.registry import datasets
 
@@ -90,37 +83,10 @@ def _source() -> TextSource:
 
 
 @datasets.register("bible", forms=((WORLD_ENGLISH,),), texts=_source)
+@with_text_options(vocabulary=8_000, max_tokens=64, test=0.1)
 def bible(
     files: Files,
-    *,
-    vocabulary: int | None = 8_000,
-    min_count: int = 1,
-    max_tokens: int | None = 64,
-    lower: bool = True,
-    tokens: Tokens = "words-and-punctuation",
-    padding: Padding = "batch",
-    vectors: Vectors = "none",
-    dimension: int = 50,
-    vocabulary_from: tuple[str, ...] = (),
-    validation: float = 0.1,
-    test: float = 0.1,
-    split_seed: int = 0,
-    limit: int | None = None,
+    options: TextOptions,
 ) -> Dataset:
     """Which of eight sections of the World English Bible a verse is from: 31,102 verses."""
-    options = TextOptions(
-        vocabulary=vocabulary,
-        min_count=min_count,
-        max_tokens=max_tokens,
-        lower=lower,
-        tokens=tokens,
-        padding=padding,
-        vectors=vectors,
-        dimension=dimension,
-        vocabulary_from=vocabulary_from,
-        validation=validation,
-        test=test,
-        split_seed=split_seed,
-        limit=limit,
-    )
     return text_classification(files, _source(), options)

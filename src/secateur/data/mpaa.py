@@ -13,15 +13,8 @@ from secateur.data.files import Files
 from secateur.data.partition import TRAIN
 from secateur.data.raw import Found, Known, RawFile
 from secateur.data.tables import named_columns, rows
-from secateur.data.text_classification import (
-    LabelledTexts,
-    Padding,
-    TextOptions,
-    TextSource,
-    Vectors,
-    text_classification,
-)
-from secateur.data.tokens import Tokens
+from secateur.data.text_classification import LabelledTexts, TextSource, text_classification
+from secateur.data.text_options import TextOptions, with_text_options
 from secateur.errors import DataError, InputError
 from secateur.registry import datasets
 
@@ -100,60 +93,22 @@ def _paper_source(repeats: int) -> TextSource:
 
 
 @datasets.register("mpaa", forms=(MPAA,), texts=_source)
+@with_text_options(vocabulary=13_561, max_tokens=40, tokens="words", padding="fixed", test=0.1135)
 def mpaa(
     files: Files,
-    *,
-    vocabulary: int | None = 13_561,
-    min_count: int = 1,
-    max_tokens: int | None = 40,
-    lower: bool = True,
-    tokens: Tokens = "words",
-    padding: Padding = "fixed",
-    vectors: Vectors = "none",
-    dimension: int = 50,
-    vocabulary_from: tuple[str, ...] = (),
-    validation: float = 0.1,
-    test: float = 0.1135,
-    split_seed: int = 0,
-    limit: int | None = None,
+    options: TextOptions,
 ) -> Dataset:
     """The MPAA rating (G, PG, PG-13, R) of a film from its plot: 4,406 films, 500 of them for test."""
-    options = TextOptions(
-        vocabulary=vocabulary,
-        min_count=min_count,
-        max_tokens=max_tokens,
-        lower=lower,
-        tokens=tokens,
-        padding=padding,
-        vectors=vectors,
-        dimension=dimension,
-        vocabulary_from=vocabulary_from,
-        validation=validation,
-        test=test,
-        split_seed=split_seed,
-        limit=limit,
-    )
     return text_classification(files, _source(), options)
 
 
 @datasets.register("mpaa-paper", forms=(MPAA,))
+@with_text_options(vocabulary=13_561, max_tokens=40, tokens="words", padding="fixed", test=0.01135)
 def mpaa_paper(
     files: Files,
+    options: TextOptions,
     *,
-    vocabulary: int | None = 13_561,
-    min_count: int = 1,
-    max_tokens: int | None = 40,
-    lower: bool = True,
-    tokens: Tokens = "words",
-    padding: Padding = "fixed",
-    vectors: Vectors = "none",
-    dimension: int = 50,
-    vocabulary_from: tuple[str, ...] = (),
-    validation: float = 0.1,
-    test: float = 0.01135,
     repeats: int = 5,
-    split_seed: int = 0,
-    limit: int | None = None,
 ) -> Dataset:
     """As published, unsound: both files with their overlap, each record `repeats` times, and split only then: the test set is trained on.
 
@@ -161,19 +116,4 @@ def mpaa_paper(
     """
     if repeats < 1:
         raise InputError(f"repeats = {repeats}: at least 1")
-    options = TextOptions(
-        vocabulary=vocabulary,
-        min_count=min_count,
-        max_tokens=max_tokens,
-        lower=lower,
-        tokens=tokens,
-        padding=padding,
-        vectors=vectors,
-        dimension=dimension,
-        vocabulary_from=vocabulary_from,
-        validation=validation,
-        test=test,
-        split_seed=split_seed,
-        limit=limit,
-    )
     return text_classification(files, _paper_source(repeats), options)

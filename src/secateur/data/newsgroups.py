@@ -14,15 +14,8 @@ from secateur.data.dataset import Dataset, Note
 from secateur.data.files import Files
 from secateur.data.partition import TEST, TRAIN
 from secateur.data.raw import Found, Known, RawFile, decode
-from secateur.data.text_classification import (
-    LabelledTexts,
-    Padding,
-    TextOptions,
-    TextSource,
-    Vectors,
-    text_classification,
-)
-from secateur.data.tokens import Tokens
+from secateur.data.text_classification import LabelledTexts, TextSource, text_classification
+from secateur.data.text_options import TextOptions, with_text_options
 from secateur.errors import DataError
 from secateur.registry import datasets
 
@@ -97,37 +90,12 @@ def _source(headers: bool = False) -> TextSource:
 
 
 @datasets.register("newsgroups", forms=((NEWSGROUPS,),), texts=_source)
+@with_text_options(max_tokens=400)
 def newsgroups(
     files: Files,
+    options: TextOptions,
     *,
     headers: bool = False,
-    vocabulary: int | None = 25_000,
-    min_count: int = 1,
-    max_tokens: int | None = 400,
-    lower: bool = True,
-    tokens: Tokens = "words-and-punctuation",
-    padding: Padding = "batch",
-    vectors: Vectors = "none",
-    dimension: int = 50,
-    vocabulary_from: tuple[str, ...] = (),
-    validation: float = 0.1,
-    split_seed: int = 0,
-    limit: int | None = None,
 ) -> Dataset:
     """Which of twenty newsgroups a posting was sent to: 11,314 for training, 7,532 for test, split by date."""
-    options = TextOptions(
-        vocabulary=vocabulary,
-        min_count=min_count,
-        max_tokens=max_tokens,
-        lower=lower,
-        tokens=tokens,
-        padding=padding,
-        vectors=vectors,
-        dimension=dimension,
-        vocabulary_from=vocabulary_from,
-        validation=validation,
-        test=0.0,
-        split_seed=split_seed,
-        limit=limit,
-    )
     return text_classification(files, _source(headers), options)

@@ -6,8 +6,8 @@ from secateur.data.dataset import Dataset
 from secateur.data.files import Files
 from secateur.data.raw import Known, RawFile
 from secateur.data.sentences import sentence_source
-from secateur.data.text_classification import Padding, TextOptions, TextSource, Vectors, text_classification
-from secateur.data.tokens import Tokens
+from secateur.data.text_classification import TextSource, text_classification
+from secateur.data.text_options import TextOptions, with_text_options
 from secateur.registry import datasets
 
 POLARITY = RawFile(
@@ -25,37 +25,10 @@ def _source() -> TextSource:
 
 
 @datasets.register("polarity", forms=((POLARITY,),), texts=_source)
+@with_text_options(vocabulary=None, test=0.1)
 def polarity(
     files: Files,
-    *,
-    vocabulary: int | None = None,
-    min_count: int = 1,
-    max_tokens: int | None = None,
-    lower: bool = True,
-    tokens: Tokens = "words-and-punctuation",
-    padding: Padding = "batch",
-    vectors: Vectors = "none",
-    dimension: int = 50,
-    vocabulary_from: tuple[str, ...] = (),
-    validation: float = 0.1,
-    test: float = 0.1,
-    split_seed: int = 0,
-    limit: int | None = None,
+    options: TextOptions,
 ) -> Dataset:
     """Whether a sentence of a film review is positive: 5,331 sentences of each kind, no published split."""
-    options = TextOptions(
-        vocabulary=vocabulary,
-        min_count=min_count,
-        max_tokens=max_tokens,
-        lower=lower,
-        tokens=tokens,
-        padding=padding,
-        vectors=vectors,
-        dimension=dimension,
-        vocabulary_from=vocabulary_from,
-        validation=validation,
-        test=test,
-        split_seed=split_seed,
-        limit=limit,
-    )
     return text_classification(files, _source(), options)

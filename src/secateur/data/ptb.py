@@ -40,6 +40,8 @@ def _parse(found: Sequence[Found]) -> Sentences:
                 parts.append(part)
             elif sentence:
                 raise DataError(f"{one.path}, line {line}: an empty sentence")
+        if part not in parts:
+            raise DataError(f"{one.path}: no sentence in it")
     return Sentences(texts, np.array(parts, np.uint8))
 
 

@@ -19,8 +19,8 @@ from secateur.data.dataset import Dataset, Note
 from secateur.data.files import Files
 from secateur.data.partition import TEST, TRAIN
 from secateur.data.raw import Found, Known, RawFile, decode
-from secateur.data.text_classification import LabelledTexts, Padding, TextOptions, TextSource, Vectors, text_classification
-from secateur.data.tokens import Tokens
+from secateur.data.text_classification import LabelledTexts, TextSource, text_classification
+from secateur.data.text_options import TextOptions, with_text_options
 from secateur.errors import DataError
 from secateur.registry import datasets
 
@@ -183,37 +183,12 @@ def _source(topics: Topics) -> TextSource:
 
 
 @datasets.register("reuters", forms=(REUTERS_FILES, (REUTERS_ARCHIVE,)))
+@with_text_options(max_tokens=250)
 def reuters(
     files: Files,
+    options: TextOptions,
     *,
     topics: Topics = "r90",
-    vocabulary: int | None = 25_000,
-    min_count: int = 1,
-    max_tokens: int | None = 250,
-    lower: bool = True,
-    tokens: Tokens = "words-and-punctuation",
-    padding: Padding = "batch",
-    vectors: Vectors = "none",
-    dimension: int = 50,
-    vocabulary_from: tuple[str, ...] = (),
-    validation: float = 0.1,
-    split_seed: int = 0,
-    limit: int | None = None,
 ) -> Dataset:
     """The topics of a newswire story, of 10, 90 or 115; targets (batch, topics) float32 of 0 and 1. R(90) has 7,770 / 3,019 stories."""
-    options = TextOptions(
-        vocabulary=vocabulary,
-        min_count=min_count,
-        max_tokens=max_tokens,
-        lower=lower,
-        tokens=tokens,
-        padding=padding,
-        vectors=vectors,
-        dimension=dimension,
-        vocabulary_from=vocabulary_from,
-        validation=validation,
-        test=0.0,
-        split_seed=split_seed,
-        limit=limit,
-    )
     return text_classification(files, _source(topics), options)

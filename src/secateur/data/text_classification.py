@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,44 +19,11 @@ from secateur.data.parsed import Array, Parsed, parsed_once
 from secateur.data.partition import PREPARATION, TEST, TRAIN, VALID, first_of_each, partition, repeats_across, shuffled_ranks
 from secateur.data.raw import Found
 from secateur.data.splits import TextSplit
-from secateur.data.tokens import Tokens
-from secateur.errors import DataError, InputError, UnknownName
+from secateur.data.text_options import TextOptions
+from secateur.errors import DataError, UnknownName
 from secateur.registry import datasets
 
-Vectors = Literal["none", "glove"]
-Padding = Literal["batch", "fixed"]
-
 SPLITS = {"train": TRAIN, "valid": VALID, "test": TEST}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextOptions:
-    """The options that every labelled-text data set has; `docs/data.md` says what each means."""
-
-    vocabulary: int | None
-    min_count: int
-    max_tokens: int | None
-    lower: bool
-    tokens: Tokens
-    padding: Padding
-    vectors: Vectors
-    dimension: int
-    vocabulary_from: tuple[str, ...]
-    validation: float
-    test: float
-    split_seed: int
-    limit: int | None
-
-    def __post_init__(self) -> None:
-        for name in ("validation", "test"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} = {getattr(self, name)}: a fraction from 0 to below 1")
-        for name in ("vocabulary", "min_count", "max_tokens", "limit", "dimension"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} = {value}: at least 1")
-        if self.padding == "fixed" and self.max_tokens is None:
-            raise InputError("padding = 'fixed' needs max_tokens")
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from secateur.data.files import Files
 from secateur.data.partition import TEST, TRAIN, VALID
 from secateur.data.raw import Found, RawFile, decode
 from secateur.data.tables import named_columns, rows
-from secateur.data.text_classification import LabelledTexts, Padding, TextOptions, TextSource, Vectors, text_classification
-from secateur.data.tokens import Tokens
+from secateur.data.text_classification import LabelledTexts, TextSource, text_classification
+from secateur.data.text_options import TextOptions, with_text_options
 from secateur.errors import DataError, InputError
 from secateur.registry import datasets
 
@@ -123,8 +123,10 @@ def _parse(found: Sequence[Found], parts: Sequence[int], written: Format, text: 
 
 
 @datasets.register("text-files", forms=())
+@with_text_options(max_tokens=200, test=0.1)
 def text_files(
     files: Files,
+    options: TextOptions,
     *,
     path: str,
     valid_path: str | None = None,
@@ -133,39 +135,11 @@ def text_files(
     text: str = "text",
     label: str = "label",
     encoding: str = "utf-8",
-    vocabulary: int | None = 25_000,
-    min_count: int = 1,
-    max_tokens: int | None = 200,
-    lower: bool = True,
-    tokens: Tokens = "words-and-punctuation",
-    padding: Padding = "batch",
-    vectors: Vectors = "none",
-    dimension: int = 50,
-    vocabulary_from: tuple[str, ...] = (),
-    validation: float = 0.1,
-    test: float = 0.1,
-    split_seed: int = 0,
-    limit: int | None = None,
 ) -> Dataset:
     """Your own labelled texts: a CSV, TSV or JSON Lines file with the columns `text` and `label`, or a folder with one folder a class."""
     given = [(path, "train", TRAIN), (valid_path, "valid", VALID), (test_path, "test", TEST)]
     found = [(_found(where, role), part) for where, role, part in given if where is not None]
     parts = [part for _, part in found]
-    options = TextOptions(
-        vocabulary=vocabulary,
-        min_count=min_count,
-        max_tokens=max_tokens,
-        lower=lower,
-        tokens=tokens,
-        padding=padding,
-        vectors=vectors,
-        dimension=dimension,
-        vocabulary_from=vocabulary_from,
-        validation=validation,
-        test=test,
-        split_seed=split_seed,
-        limit=limit,
-    )
 
     def parse(ones: Sequence[Found]) -> LabelledTexts:
         return _parse(ones, parts, format, text, label, encoding)
