@@ -222,8 +222,8 @@ def main() -> None:
     for row in found.get("masks", []):
         print(f"{row['what']:32} {row['ms']:8.2f} ms  {row['ratio']:6.2f}")
     for row in found.get("scores", []):
-        passes = f"{row['ratio']:6.2f} of {row['ms of the passes']:9.2f} ms: {row['passes']}"
-        print(f"{row['network']:5} {row['score']:20} {row['ms']:9.2f} ms  {passes}")
+        passes = f"{row['ms of the passes']:9.2f} ms: {row['passes']}"
+        print(f"{row['network']:5} {row['score']:20} {row['ms']:9.2f} ms  {row['ratio']:6.2f} of {passes}")
 
 
 if __name__ == "__main__":

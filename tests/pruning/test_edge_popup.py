@@ -5,18 +5,18 @@ from torch import nn
 
 from secateur.errors import PruningError
 from secateur.linear_maps import prunable_mask
-from secateur.masks import apply
-from secateur.pruning.edge_popup import chosen
+from secateur.masks import Pattern, apply
+from secateur.pruning.edge_popup import chosen, straight_through
 from secateur.pruning.prune import prune, score
 from secateur.seeds import generator
 
 
 def test_the_choice_passes_gradients_straight_through() -> None:
-    scores = torch.tensor([0.3, -0.9, 0.1, 0.5], requires_grad=True)
-    flags = chosen(scores, torch.tensor([True, True, True, False]), 2)
-    assert flags.tolist() == [1.0, 1.0, 0.0, 0.0]
-    (flags * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
-    assert scores.grad.tolist() == [1.0, -2.0, 3.0, 4.0]
+    scores, weights = torch.tensor([0.3, -0.9, 0.1, 0.5]), torch.tensor([5.0, 6.0, 7.0, 8.0])
+    used = chosen(scores, Pattern.from_tensor(torch.tensor([True, True, True, False])), 2, weights)
+    assert used.tolist() == [5.0, 6.0, 0.0, 0.0]
+    (used * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
+    assert straight_through(used.grad, weights, scores).tolist() == [5.0, -12.0, 21.0, 32.0]
 
 
 def test_it_finds_the_good_half_of_an_untrained_network() -> None:

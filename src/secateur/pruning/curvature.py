@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from secateur.errors import PruningError
 from secateur.masks import Mask
-from secateur.pruning.gradients import batch_losses, evaluated, gradients_of
+from secateur.pruning.gradients import batch_losses, evaluated, gradients_of, products_of
 from secateur.pruning.scores import Batches, Loss, Scores
 from secateur.registry import scores
 from secateur.seeds import generator as generator_for
@@ -37,7 +37,8 @@ def fisher(
         count = 0
         examples = batches if gradients == "batch" or batches is None else _single_examples(batches)
         for value in batch_losses(model, examples, loss, "fisher"):
-            torch._foreach_add_(total, [part.square() for part in gradients_of(value, weights)])
+            found = gradients_of(value, weights)
+            torch._foreach_addcmul_(total, found, found)
             count += 1
         return {
             name: weight.detach().square() * value / (2 * count) for (name, weight), value in zip(parameters.items(), total, strict=True)
@@ -72,22 +73,15 @@ def obd(
                 _add_exact_diagonal(diagonal, gradients, weights)
                 continue
             for probe in range(probes):
-                signs = [
-                    (torch.randint(2, weight.shape, generator=generator_for(seed, name, number, probe)) * 2 - 1).to(weight)
-                    for name, weight in parameters.items()
-                ]
-                product = _products(gradients, signs, weights)
+                signs = [_signs(weight, generator_for(seed, name, number, probe)) for name, weight in parameters.items()]
+                product = products_of(gradients, signs, weights, again=probe < probes - 1)
                 torch._foreach_addcmul_(diagonal, signs, product, 1.0 / probes)
         return {name: weight.detach().square() / 2 * value for (name, weight), value in zip(parameters.items(), diagonal, strict=True)}
 
 
-def _products(gradients: list[Tensor], vectors: list[Tensor], weights: list[nn.Parameter]) -> list[Tensor]:
-    """The Hessian times `vectors`, from gradients whose graph is alive; it stays alive."""
-    along = torch.stack([(part * vector).sum() for part, vector in zip(gradients, vectors, strict=True)]).sum()
-    if not along.requires_grad:
-        return [torch.zeros_like(weight) for weight in weights]
-    found = torch.autograd.grad(along, weights, retain_graph=True, allow_unused=True)
-    return [torch.zeros_like(weight) if part is None else part for weight, part in zip(weights, found, strict=True)]
+def _signs(weight: Tensor, draw: torch.Generator) -> Tensor:
+    """-1 or 1 for each weight."""
+    return torch.randint(2, weight.shape, generator=draw, dtype=torch.float32).mul_(2).sub_(1).to(weight)
 
 
 def _add_exact_diagonal(diagonal: list[Tensor], gradients: list[Tensor], weights: list[nn.Parameter]) -> None:
@@ -95,7 +89,7 @@ def _add_exact_diagonal(diagonal: list[Tensor], gradients: list[Tensor], weights
         for place in range(gradient.numel()):
             unit = [torch.zeros_like(weight) for weight in weights]
             unit[number].view(-1)[place] = 1.0
-            total.view(-1)[place] += _products(gradients, unit, weights)[number].view(-1)[place]
+            total.view(-1)[place] += products_of(gradients, unit, weights, again=True)[number].view(-1)[place]
 
 
 def _single_examples(batches: Batches) -> Iterator[tuple[Any, Tensor]]:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PruningError
-from secateur.masks import Mask
-from secateur.pruning.gradients import device_of, evaluated, placed
-from secateur.pruning.pools import rounded
+from secateur.masks import Mask, Pattern
+from secateur.pruning.choosing import highest
+from secateur.pruning.gradients import device_of, evaluated, gradients_of, placed
+from secateur.pruning.pools import as_array, rounded
 from secateur.pruning.scores import Batches, Loss, Scores
 from secateur.registry import scores
 from secateur.seeds import generator as generator_for
@@ -45,7 +46,6 @@ def edge_popup(
     device = device_of(model)
     with evaluated(model, mask) as parameters:
         popup = {name: _start(parameter, generator_for(seed, name)) for name, parameter in parameters.items()}
-        candidates = {name: mask[name].to(device) for name in mask}
         counts = {name: rounded(density * mask.pattern(name).prunable) for name in mask}
         optimizer = torch.optim.SGD(list(popup.values()), lr=lr, momentum=momentum, weight_decay=weight_decay)
         walk = _again_and_again(batches)
@@ -53,23 +53,27 @@ def edge_popup(
             inputs, targets = next(walk)
             for group in optimizer.param_groups:
                 group["lr"] = lr / 2 * (1 + math.cos(math.pi * step / steps))
-            used = {name: parameters[name].detach() * chosen(popup[name], candidates[name], counts[name]) for name in popup}
+            used = {name: chosen(popup[name], mask.pattern(name), counts[name], parameters[name]) for name in popup}
             inputs = placed(inputs, device)
             outputs = torch.func.functional_call(model, used, inputs if isinstance(inputs, tuple) else (inputs,))
-            optimizer.zero_grad()
             value = loss(outputs, placed(targets, device))
-            torch.autograd.backward(value, inputs=list(popup.values()))
+            for (name, score), slope in zip(popup.items(), gradients_of(value, list(used.values())), strict=True):
+                score.grad = straight_through(slope, parameters[name], score)
             optimizer.step()
     return {name: score.detach().abs() for name, score in popup.items()}
 
 
-def chosen(score: Tensor, candidates: Tensor, count: int) -> Tensor:
-    """1 at the `count` candidates of largest |score|, else 0; its gradient is that of |score| (straight through)."""
-    strength = score.abs()
-    ranked = torch.where(candidates, strength.detach(), -torch.inf).flatten()
-    flags = torch.zeros_like(ranked)
-    flags[ranked.argsort(descending=True, stable=True)[: min(count, int(candidates.sum()))]] = 1.0
-    return flags.view_as(score) + (strength - strength.detach())
+@torch.no_grad()
+def chosen(score: Tensor, prunable: Pattern, count: int, weight: Tensor) -> Tensor:
+    """`weight` at the `count` prunable places of largest |score|, zero elsewhere; its gradient is asked for."""
+    pattern = prunable.with_bits(highest(as_array(score), prunable.bits(), count, magnitude=True))
+    return torch.where(pattern.tensor().to(weight.device), weight, 0.0).requires_grad_(True)
+
+
+@torch.no_grad()
+def straight_through(slope: Tensor, weight: Tensor, score: Tensor) -> Tensor:
+    """The gradient of the score, from that of the weight used: as if each weight were multiplied by its |score|."""
+    return (slope * weight).mul_(score.sign())
 
 
 def _start(parameter: Tensor, draw: torch.Generator) -> Tensor:

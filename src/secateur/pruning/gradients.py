@@ -82,7 +82,7 @@ def batch_losses(model: nn.Module, batches: Batches | None, loss: Loss | None, s
         raise PruningError(f"score {score!r} needs at least one batch; there is none")
 
 
-def gradients_of(value: Tensor, parameters: Sequence[nn.Parameter], create_graph: bool = False) -> list[Tensor]:
+def gradients_of(value: Tensor, parameters: Sequence[Tensor], create_graph: bool = False) -> list[Tensor]:
     """Dense gradients of a scalar, one a parameter; zeros where it does not depend on one."""
     if not value.requires_grad:
         return [torch.zeros_like(parameter) for parameter in parameters]
@@ -94,13 +94,40 @@ def gradients_of(value: Tensor, parameters: Sequence[nn.Parameter], create_graph
 
 
 def summed_gradients(
-    model: nn.Module, parameters: dict[str, nn.Parameter], batches: Batches | None, loss: Loss | None, score: str
+    model: nn.Module,
+    parameters: dict[str, nn.Parameter],
+    batches: Batches | None,
+    loss: Loss | None,
+    score: str,
+    temperatures: Any = (1.0, 1.0),
 ) -> list[Tensor]:
-    """The gradient of the sum of the batches' losses."""
-    total = [torch.zeros_like(parameter) for parameter in parameters.values()]
-    for value in batch_losses(model, batches, loss, score):
-        torch._foreach_add_(total, gradients_of(value, list(parameters.values())))
+    """The gradient of the sum of the batches' losses, in memory of its own. `temperatures` divide loss and outputs."""
+    of_loss, of_outputs = temperatures
+    total: list[Tensor] = []
+    for value in batch_losses(model, batches, loss, score, of_outputs):
+        gradients = gradients_of(value if of_loss == 1.0 else value / of_loss, list(parameters.values()))
+        if total:
+            torch._foreach_add_(total, gradients)
+        else:
+            total = [_owned(gradient, gradients[:place]) for place, gradient in enumerate(gradients)]
     return total
+
+
+def _owned(gradient: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """A gradient that may be changed in place: autograd gives some parameters the same tensor, or a view with one number many times."""
+    shared = not gradient.is_contiguous() or any(gradient.data_ptr() == other.data_ptr() for other in others)
+    return gradient.clone(memory_format=torch.contiguous_format) if shared else gradient
+
+
+def products_of(gradients: Sequence[Tensor], vectors: Sequence[Tensor], parameters: Sequence[nn.Parameter], again: bool) -> list[Tensor]:
+    """The Hessian times `vectors`, from gradients whose graph is alive, and stays so if it is needed `again`; zeros where it is zero."""
+    curved = [place for place, gradient in enumerate(gradients) if gradient.requires_grad]
+    if not curved:
+        return [torch.zeros_like(parameter) for parameter in parameters]
+    found = torch.autograd.grad(
+        [gradients[place] for place in curved], parameters, [vectors[place] for place in curved], retain_graph=again, allow_unused=True
+    )
+    return [torch.zeros_like(parameter) if part is None else part for parameter, part in zip(parameters, found, strict=True)]
 
 
 @scores.register("gradient", needs_batches=True, needs_loss=True, signed=False)
@@ -108,7 +135,7 @@ def gradient(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss |
     """|dL/dw|, of the loss summed over batches."""
     with evaluated(model, mask) as parameters:
         total = summed_gradients(model, parameters, batches, loss, "gradient")
-        return {name: value.abs() for name, value in zip(parameters, total, strict=True)}
+        return {name: value.abs_() for name, value in zip(parameters, total, strict=True)}
 
 
 @scores.register("snip", needs_batches=True, needs_loss=True, signed=False)
@@ -116,7 +143,7 @@ def snip(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | Non
     """SNIP (Lee et al. 2018): |w * dL/dw|; gradients are summed over batches before the absolute value."""
     with evaluated(model, mask) as parameters:
         total = summed_gradients(model, parameters, batches, loss, "snip")
-        return {name: (value * parameters[name].detach()).abs() for name, value in zip(parameters, total, strict=True)}
+        return {name: value.mul_(parameters[name].detach()).abs_() for name, value in zip(parameters, total, strict=True)}
 
 
 @scores.register("taylor", needs_batches=True, needs_loss=True, signed=False)
@@ -124,10 +151,15 @@ def taylor(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | N
     """First-order Taylor (Molchanov et al. 2017): |w * dL/dw| of each batch, summed over batches after the absolute value."""
     with evaluated(model, mask) as parameters:
         weights = list(parameters.values())
-        total = [torch.zeros_like(weight) for weight in weights]
+        total: list[Tensor] = []
         for value in batch_losses(model, batches, loss, "taylor"):
-            changes = [part.mul_(weight.detach()).abs_() for part, weight in zip(gradients_of(value, weights), weights, strict=True)]
-            torch._foreach_add_(total, changes)
+            gradients = gradients_of(value, weights)
+            owned = [_owned(gradient, gradients[:place]) for place, gradient in enumerate(gradients)]
+            changes = [part.mul_(weight.detach()).abs_() for part, weight in zip(owned, weights, strict=True)]
+            if total:
+                torch._foreach_add_(total, changes)
+            else:
+                total = changes
         return dict(zip(parameters, total, strict=True))
 
 
@@ -152,16 +184,17 @@ def grasp(
     of_loss, of_outputs = (temperature, 1.0) if divided == "loss" else (1.0, temperature)
     with evaluated(model, mask) as parameters:
         weights = list(parameters.values())
-        first = [torch.zeros_like(weight) for weight in weights]
         batches = _kept_for_a_second_pass(batches)
-        for value in batch_losses(model, batches, loss, "grasp", of_outputs):
-            torch._foreach_add_(first, gradients_of(value / of_loss, weights))
-        product = [torch.zeros_like(weight) for weight in weights]
+        first = summed_gradients(model, parameters, batches, loss, "grasp", (of_loss, of_outputs))
+        product: list[Tensor] = []
         for value in batch_losses(model, batches, loss, "grasp", of_outputs):
             gradients = gradients_of(value / of_loss, weights, create_graph=True)
-            flow = torch.stack([(part * fixed).sum() for part, fixed in zip(gradients, first, strict=True)]).sum()
-            torch._foreach_add_(product, gradients_of(flow, weights))
-        return {name: weight.detach() * value for (name, weight), value in zip(parameters.items(), product, strict=True)}
+            found = products_of(gradients, first, weights, again=False)
+            if product:
+                torch._foreach_add_(product, found)
+            else:
+                product = [_owned(part, found[:place]) for place, part in enumerate(found)]
+        return {name: value.mul_(parameters[name].detach()) for name, value in zip(parameters, product, strict=True)}
 
 
 def _kept_for_a_second_pass(batches: Batches | None) -> Batches | None:

@@ -40,9 +40,9 @@ def wanda(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | No
     _calibrate(model, mask, maps, batches, visit, "wanda")
     found = {}
     for entry in maps:
-        weight = model.get_parameter(entry.parameter).detach().double().abs()
         norms = squares[entry.parameter].sqrt()
-        found[entry.parameter] = weight * (norms.unsqueeze(1) if entry.transposed else norms.view(1, *entry.shape[1:]))
+        along = norms.unsqueeze(1) if entry.transposed else norms.view(1, *entry.shape[1:])
+        found[entry.parameter] = torch.mul(model.get_parameter(entry.parameter).detach(), along).abs_()
     return found
 
 

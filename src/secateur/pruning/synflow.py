@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from secateur.errors import PruningError
 from secateur.linear_maps import linear_maps, parameter_kinds
-from secateur.masks import Mask
+from secateur.masks import Mask, zero_where
 from secateur.pruning.flow import linearised
 from secateur.pruning.gradients import device_of, evaluated, placed
 from secateur.pruning.scores import Batches, Loss, Scores
@@ -29,9 +29,11 @@ def synflow(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | 
     with evaluated(model, mask):
         tensors: dict[str, Tensor] = {}
         for name, parameter in model.named_parameters():
-            magnitude = parameter.detach().abs().double()
+            magnitude = parameter.detach().to(torch.float64, copy=True).abs_()
             if name in mask:
-                magnitude = magnitude.mul_(mask[name].to(magnitude.device)).requires_grad_(True)
+                if mask.pattern(name).kept < parameter.numel():
+                    zero_where(magnitude, mask.pattern(name).complement())
+                magnitude.requires_grad_(True)
             elif kinds[name] == "bias" or "bias" in name.rpartition(".")[2]:
                 magnitude = torch.zeros_like(magnitude)
             tensors[name] = magnitude
@@ -45,8 +47,9 @@ def synflow(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | 
         gradients = torch.autograd.grad(flow, list(scored.values()), allow_unused=True)
     found = {}
     for (name, magnitude), gradient in zip(scored.items(), gradients, strict=True):
-        found[name] = torch.zeros_like(magnitude) if gradient is None else magnitude.detach() * gradient
-        if not torch.isfinite(found[name]).all():
+        found[name] = torch.zeros_like(magnitude, requires_grad=False) if gradient is None else gradient * magnitude.detach()
+        # none is negative, so that the sum is finite where all are; unless it overflows
+        if not torch.isfinite(found[name].sum()) and not torch.isfinite(found[name]).all():
             raise PruningError(f"score 'synflow' is not finite for {name!r}: the network holds something that has no linearisation")
     if not any(gradient is not None for gradient in gradients):
         raise PruningError("score 'synflow': the network's output depends on none of the weights to be scored")
