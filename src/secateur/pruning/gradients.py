@@ -109,11 +109,11 @@ def summed_gradients(
         if total:
             torch._foreach_add_(total, gradients)
         else:
-            total = [_owned(gradient, gradients[:place]) for place, gradient in enumerate(gradients)]
+            total = [owned(gradient, gradients[:place]) for place, gradient in enumerate(gradients)]
     return total
 
 
-def _owned(gradient: Tensor, others: Sequence[Tensor]) -> Tensor:
+def owned(gradient: Tensor, others: Sequence[Tensor] = ()) -> Tensor:
     """A gradient that may be changed in place: autograd gives some parameters the same tensor, or a view with one number many times."""
     shared = not gradient.is_contiguous() or any(gradient.data_ptr() == other.data_ptr() for other in others)
     return gradient.clone(memory_format=torch.contiguous_format) if shared else gradient
@@ -154,8 +154,8 @@ def taylor(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | N
         total: list[Tensor] = []
         for value in batch_losses(model, batches, loss, "taylor"):
             gradients = gradients_of(value, weights)
-            owned = [_owned(gradient, gradients[:place]) for place, gradient in enumerate(gradients)]
-            changes = [part.mul_(weight.detach()).abs_() for part, weight in zip(owned, weights, strict=True)]
+            parts = [owned(gradient, gradients[:place]) for place, gradient in enumerate(gradients)]
+            changes = [part.mul_(weight.detach()).abs_() for part, weight in zip(parts, weights, strict=True)]
             if total:
                 torch._foreach_add_(total, changes)
             else:
@@ -193,7 +193,7 @@ def grasp(
             if product:
                 torch._foreach_add_(product, found)
             else:
-                product = [_owned(part, found[:place]) for place, part in enumerate(found)]
+                product = [owned(part, found[:place]) for place, part in enumerate(found)]
         return {name: value.mul_(parameters[name].detach()) for name, value in zip(parameters, product, strict=True)}
 
 

@@ -11,7 +11,7 @@ from secateur.errors import PruningError
 from secateur.linear_maps import linear_maps, parameter_kinds
 from secateur.masks import Mask, zero_where
 from secateur.pruning.flow import linearised
-from secateur.pruning.gradients import device_of, evaluated, placed
+from secateur.pruning.gradients import device_of, evaluated, owned, placed
 from secateur.pruning.scores import Batches, Loss, Scores
 from secateur.registry import scores
 
@@ -47,7 +47,7 @@ def synflow(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | 
         gradients = torch.autograd.grad(flow, list(scored.values()), allow_unused=True)
     found = {}
     for (name, magnitude), gradient in zip(scored.items(), gradients, strict=True):
-        found[name] = torch.zeros_like(magnitude, requires_grad=False) if gradient is None else gradient * magnitude.detach()
+        found[name] = torch.zeros_like(magnitude, requires_grad=False) if gradient is None else owned(gradient).mul_(magnitude.detach())
         # none is negative, so that the sum is finite where all are; unless it overflows
         if not torch.isfinite(found[name].sum()) and not torch.isfinite(found[name]).all():
             raise PruningError(f"score 'synflow' is not finite for {name!r}: the network holds something that has no linearisation")
