@@ -41,7 +41,8 @@ def fisher(
             torch._foreach_addcmul_(total, found, found)
             count += 1
         return {
-            name: weight.detach().square() * value / (2 * count) for (name, weight), value in zip(parameters.items(), total, strict=True)
+            name: value.mul_(weight.detach().square()).div_(2 * count)
+            for (name, weight), value in zip(parameters.items(), total, strict=True)
         }
 
 
