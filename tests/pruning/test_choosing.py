@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import nn
+
+from secateur import _kernels
+from secateur.errors import PruningError
+from secateur.linear_maps import prunable_mask
+from secateur.masks import Pattern, zero_where
+from secateur.pruning.choosing import highest
+from secateur.pruning.keeping import keep
+
+
+def by_sorting(scores: NDArray[np.floating], candidates: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    places = np.flatnonzero(candidates)
+    flags = np.zeros(scores.size, np.bool_)
+    flags[places[np.argsort(-scores[places], kind="stable")][: max(count, 0)]] = True
+    return flags
+
+
+def drawn(kind: str, size: int, draw: np.random.Generator) -> NDArray[np.float64]:
+    if kind == "ties":
+        return draw.integers(-2, 3, size).astype(np.float64)
+    if kind == "tiny":
+        return np.where(draw.random(size) < 0.5, 0.0, draw.standard_normal(size) * 1e-41)
+    if kind == "sorted":  # what lies at scattered places says little of a stretch
+        return np.sort(draw.standard_normal(size))
+    return draw.standard_normal(size)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.sampled_from([0, 1, 7, 8, 9, 17, 100, 301, 20_000, 70_001]),
+    st.sampled_from(["normal", "ties", "tiny", "sorted"]),
+    st.sampled_from([0.01, 0.5, 1.0]),
+    st.floats(-0.1, 1.1, allow_subnormal=False),
+    st.booleans(),
+    st.sampled_from([np.float32, np.float64]),
+    st.integers(0, 1000),
+)
+def test_the_highest_are_those_of_a_stable_sort(
+    size: int, kind: str, share: float, part: float, magnitude: bool, dtype: type, seed: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    scores, candidates = drawn(kind, size, draw).astype(dtype), draw.random(size) < share
+    count = int(part * candidates.sum())
+    ranked = np.abs(scores) if magnitude else scores
+    chosen = highest(scores, np.packbits(candidates), count, magnitude=magnitude)
+    assert np.array_equal(np.unpackbits(chosen, count=size).astype(bool), by_sorting(ranked, candidates, count))
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=6), st.integers(0, 1000))
+def test_several_arrays_and_runs_of_one_compete_as_they_should(sizes: list[int], seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    scores, total = draw.integers(0, 6, sum(sizes)).astype(np.float32), sum(sizes)
+    candidates, ends = draw.random(total) < 0.7, np.cumsum(sizes).astype(np.int64)
+    parts = list(zip([0, *ends[:-1]], ends, strict=True))
+    arrays = [np.ascontiguousarray(scores[a:b]) for a, b in parts]
+    masks = [np.packbits(candidates[a:b]) for a, b in parts]
+    chosen = [np.zeros_like(mask) for mask in masks]
+    assert _kernels.highest(arrays, masks, chosen, total // 3) == -1
+    together = np.concatenate([np.unpackbits(bits, count=b - a) for bits, (a, b) in zip(chosen, parts, strict=True)]).astype(bool)
+    assert np.array_equal(together, by_sorting(scores, candidates, total // 3))
+    counts, runs = draw.integers(0, 10, len(sizes)), np.zeros((total + 7) // 8, np.uint8)
+    assert _kernels.highest_of_each(scores, np.packbits(candidates), runs, ends, counts)
+    each = [by_sorting(scores[a:b], candidates[a:b], int(n)) for (a, b), n in zip(parts, counts, strict=True)]
+    assert np.array_equal(np.unpackbits(runs, count=total).astype(bool), np.concatenate(each))
+
+
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    scores, bits = np.zeros(9, np.float32), np.zeros(2, np.uint8)
+    with pytest.raises(ValueError, match="a bit for each score"):
+        _kernels.highest([scores], [bits[:1]], [bits.copy()], 1)
+    with pytest.raises(ValueError, match="must be clear"):
+        _kernels.highest([scores], [np.array([0, 1], np.uint8)], [bits.copy()], 1)
+    with pytest.raises(ValueError, match="must not fall"):
+        _kernels.highest_of_each(scores, bits, bits.copy(), np.array([10]), np.array([1]))
+
+
+@pytest.mark.parametrize("scope", ["global", "layer", "neuron", "erk", "lamp"])
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_scores_that_are_not_finite_are_refused_where_kept_alone(scope: str, odd: float) -> None:
+    from secateur.linear_maps import linear_maps
+
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    mask, scores = prunable_mask(model), {"0.weight": torch.rand(3, 4), "1.weight": torch.rand(2, 3)}
+    scores["0.weight"][1, 2] = odd
+    with pytest.raises(PruningError, match=r"score of '0\.weight' is not finite"):
+        keep(scores, mask, 0.5, scope=scope, maps=linear_maps(model))
+    flags = torch.ones(3, 4, dtype=torch.bool)
+    flags[1, 2] = False
+    without = mask.map(lambda name, pattern: Pattern.from_tensor(flags) if name == "0.weight" else pattern)
+    assert keep(scores, without, 0.5, scope=scope, maps=linear_maps(model)).kept in (9, 10)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 40), st.integers(1, 9), st.floats(0, 1, allow_subnormal=False), st.integers(0, 100))
+def test_packed_bits_say_the_same_as_flags(rows: int, columns: int, density: float, seed: int) -> None:
+    flags = torch.rand(rows, columns, generator=torch.Generator().manual_seed(seed)) < density**3
+    flags[0] = False
+    pattern = Pattern.from_tensor(flags, (0,))
+    assert np.array_equal(np.unpackbits(pattern.bits(), count=pattern.size).reshape(rows, columns), flags.numpy())
+    assert pattern.with_bits(pattern.bits()) == pattern
+    assert torch.equal(pattern.complement().tensor(), ~flags)
+    assert np.unpackbits(pattern.prunable_bits(), count=pattern.size).sum() == pattern.prunable
+    values = torch.ones(rows, columns)
+    zero_where(values, pattern)
+    assert torch.equal(values, (~flags).float())
