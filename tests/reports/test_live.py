@@ -94,7 +94,7 @@ def test_the_open_page_renews_itself_and_keeps_the_choices(tmp_path: Path) -> No
     with LivePage(lambda: study, poll=0.2) as live, Chromium(tmp_path) as browser:
         browser.open(live.url)
         assert "Running: 10 of" in browser.ask("document.querySelector('.live').innerText")
-        browser.ask("document.querySelector('button[data-series=winning]').click()")
+        browser.ask("secateur.ready.then(() => document.querySelector('button[data-series=winning]').click())")
         study.done = study.frame().height
         deadline = time.monotonic() + 20
         text = ""
