@@ -119,6 +119,20 @@ def test_parameters_that_a_batch_did_not_reach_wait() -> None:
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
 
 
+def test_a_closure_computes_the_gradients() -> None:
+    parameter = nn.Parameter(torch.tensor([3.0]))
+    optimizer = optimizers["sgd"]([parameter], lr=0.25)
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        loss = parameter.square().sum()
+        loss.backward()
+        return loss.item()
+
+    assert optimizer.step(closure) == 9.0
+    assert parameter.item() == 1.5
+
+
 def test_other_parameters_get_torchs_optimisers() -> None:
     mixed = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2, dtype=torch.float64))]
     strided = [nn.Parameter(torch.zeros(3, 2).t())]

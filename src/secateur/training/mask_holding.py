@@ -8,6 +8,7 @@ and Adam's moments stay zero at it, and it is written as zero.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from secateur import _kernels
 
 
-class MaskHolding(torch.optim.Optimizer):
+class MaskHolding(torch.optim.Optimizer, ABC):
     """An optimiser over contiguous CPU parameters of one dtype, float32 or float64.
 
     `hold` takes over which weights live; it changes nothing else: zero what is pruned, and the moments there, before.
@@ -40,20 +41,23 @@ class MaskHolding(torch.optim.Optimizer):
         self.kept = {parameter: flags.contiguous() for parameter, flags in kept.items()}
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step of every parameter that has a gradient."""
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step of every parameter that has a gradient; `closure` computes them, and its loss is given back."""
+        loss = None
         if closure is not None:
-            raise NotImplementedError("closures are not called here")
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             reached = [parameter for parameter in group["params"] if parameter.grad is not None]
             gradients = [parameter.grad.contiguous() for parameter in reached]
             self.step_group(group, reached, gradients, [self.kept.get(parameter) for parameter in reached])
+        return loss
 
+    @abstractmethod
     def step_group(
         self, group: Mapping[str, Any], parameters: list[nn.Parameter], gradients: list[Tensor], kept: list[Tensor | None]
     ) -> None:
         """One step of parameters that share their options."""
-        raise NotImplementedError
 
 
 class Sgd(MaskHolding):
