@@ -1,6 +1,7 @@
 """Writes the figures, tables and sentences of docs/stability.md from a store: `python benchmarks/stability.py STORE`.
 
-    secateur run stability-mnist stability-agnews --preset quick --store STORE
+    secateur run stability-mnist --preset quick --replicates 3 --store STORE
+    secateur run stability-agnews --preset quick --store STORE
 
 What lies between `<!-- NAME -->` and `<!-- end NAME -->` in the document is replaced for each of the two studies that the store
 holds; nothing is typed in.
