@@ -1,10 +1,15 @@
-// Between torch's layouts and the kernels' tiles: blocked transposes, zero padding, and the activation.
+// Between torch's layouts and the kernels' tiles: blocked transposes, zero padding, and the activation; bytes to numbers.
 #pragma once
 
 #include "primitives.h"
 #include "simd.h"
 
 namespace secateur::SECATEUR_ISA {
+
+template <class T>
+void scaled(const std::uint8_t* __restrict from, std::int64_t count, T factor, T shift, T* __restrict to) {
+    for (std::int64_t i = 0; i < count; ++i) to[i] = T(from[i]) * factor + shift;
+}
 
 template <class T, int W>
 SECATEUR_INLINE Vec<T, W> where_positive(Vec<T, W> value, Vec<T, W> condition) {

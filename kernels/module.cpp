@@ -222,6 +222,7 @@ void embedding_backward_of(const Pattern& pattern, Number number, nb::handle ids
 }  // namespace
 
 void bind_recurrent(nb::module_& module);  // recurrent_module.cpp
+void bind_bytes(nb::module_& module);      // bytes_module.cpp
 void bind_optimizer(nb::module_& module);  // optimizer_module.cpp
 void bind_selection(nb::module_& module);  // selection_module.cpp
 
@@ -317,6 +318,7 @@ NB_MODULE(_kernels, module) {
                  (number == Number::single ? embedding_backward_of<float> : embedding_backward_of<double>)(pattern, number, ids, dy, dvalues, threads);
              },
              "ids"_a, "dy"_a, "dvalues"_a, "threads"_a);
+    bind_bytes(module);
     bind_recurrent(module);
     bind_optimizer(module);
     bind_selection(module);

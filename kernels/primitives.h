@@ -96,6 +96,8 @@ struct Primitives {
     void (*row_sums)(const T* rows, std::int64_t ld, std::int64_t features, std::int64_t count, bool add, T* sums);
     // y = W x + bias for one example; `plan` is a product plan of full width
     void (*product_of_vector)(const PlanView&, int panel, const std::uint16_t* low_columns, const T* values, const T* x, const T* bias, bool relu, T* y);
+    // to[i] = from[i] * factor + shift
+    void (*scaled)(const std::uint8_t* from, std::int64_t count, T factor, T shift, T* to);
     // One optimiser step on the weights [first, last)
     void (*adam)(const AdamRule<T>&, const Slots<T>&, std::int64_t first, std::int64_t last);
     void (*sgd)(const SgdRule<T>&, const Slots<T>&, std::int64_t first, std::int64_t last);

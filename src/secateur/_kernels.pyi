@@ -194,6 +194,15 @@ def sgd_step(
     decay: float,
     threads: int,
 ) -> None: ...
+def scaled_rows(
+    table: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    factor: NDArray[np.float32],
+    shift: NDArray[np.float32],
+    out: NDArray[np.float32],
+    threads: int,
+) -> None:
+    """out[i, c] = table[rows[i], c] * factor[c] + shift[c]; `table` (n, channels, run), `out` (rows, channels, run)."""
 
 Numbers = NDArray[np.float32] | NDArray[np.float64]
 Bits = NDArray[np.uint8]

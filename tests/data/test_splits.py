@@ -98,7 +98,7 @@ def test_buckets_hold_texts_of_about_one_length():
 
 def test_scaling_is_applied_to_batches_and_leaves_the_bytes_alone():
     images = torch.tensor([[0, 10], [20, 255]], dtype=torch.uint8)
-    split = ArraySplit(images, torch.tensor([0, 1]), (torch.tensor([0.5]), torch.tensor([-1.0])))
+    split = ArraySplit(images, torch.tensor([0, 1]), (torch.tensor([0.5, 0.5]), torch.tensor([-1.0, -1.0])))
     assert next(split.in_order(2))[0].tolist() == [[-1.0, 4.0], [9.0, 126.5]]
     assert sorted(value for inputs, _ in split.epoch(1, 0, 0) for value in inputs.flatten().tolist()) == [-1.0, 4.0, 9.0, 126.5]
     assert images.tolist() == [[0, 10], [20, 255]]

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "bytes.h"
 #include "conv.h"
 #include "embedding.h"
 #include "linear.h"
@@ -189,6 +190,23 @@ void test_embedding(int threads) {
     expect_close(dvalues, wanted_values, "gradient of the survivors", "embedding");
 }
 
+void test_bytes(int threads) {
+    const std::int64_t channels = 3, run = 77, table_rows = 40;
+    std::vector<std::uint8_t> table(std::size_t(table_rows * channels * run));
+    for (std::size_t i = 0; i < table.size(); ++i) table[i] = std::uint8_t(i * 97 % 251);
+    std::vector<std::int64_t> rows;
+    for (int i = 0; i < 2'000; ++i) rows.push_back(i * 11 % table_rows);
+    const auto factor = numbers<float>(channels, 17), shift = numbers<float>(channels, 18);
+    std::vector<float> out(rows.size() * std::size_t(channels * run), NAN);
+    gather_scaled({table.data(), rows.data(), std::int64_t(rows.size()), channels, run, factor.data(), shift.data(), out.data(), threads});
+    std::vector<double> wanted(out.size());
+    for (std::size_t i = 0; i < out.size(); ++i) {
+        const std::size_t width = std::size_t(channels * run), channel = i % width / std::size_t(run);
+        wanted[i] = double(table[std::size_t(rows[i / width]) * width + i % width]) * double(factor[channel]) + double(shift[channel]);
+    }
+    expect_close(out, wanted, "numbers", "bytes");
+}
+
 void test_refusals() {
     const std::int64_t unsorted[] = {1, 0}, outside[] = {0, 9};
     for (const std::int64_t* columns : {unsorted, outside}) {
@@ -231,7 +249,7 @@ int main(int argc, char** argv) {
     const bool thorough = argc > 1 && !std::strcmp(argv[1], "--thorough");
     test_all<float>(thorough);
     test_all<double>(thorough);
-    for (const int threads : {1, 2, 4}) test_embedding(threads);
+    for (const int threads : {1, 2, 4}) test_embedding(threads), test_bytes(threads);
     test_recurrent();
     test_refusals();
     // Several callers at once share one pattern, whose plans are built on first use.

@@ -39,6 +39,13 @@ for batch in (1, 3, 20, 64, 130):
 conv = SparseConv1d.random(5, 6, 3, density=0.5, seed=0, padding=1)
 x = torch.randn(4, 5, 30)
 torch.testing.assert_close(conv(x), conv.to_dense()(x))
+images = torch.randint(0, 256, (50, 3, 77), dtype=torch.uint8)
+factor, shift = torch.rand(3), torch.rand(3)
+for threads in (1, 2, 3):
+    for rows in (torch.tensor([], dtype=torch.int64), torch.tensor([49]), torch.randint(0, 50, (1000,))):
+        out = torch.full((len(rows), 3, 77), torch.nan)
+        _kernels.scaled_rows(images.numpy(), rows.numpy(), factor.numpy(), shift.numpy(), out.numpy(), threads)
+        torch.testing.assert_close(out, images[rows] * factor[:, None] + shift[:, None])
 print(_kernels.instruction_set(), _kernels.thread_source())
 """
 
@@ -168,3 +175,33 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     for threads in (2, 3, 7):
         for one, several in zip(results(1), results(threads), strict=True):
             assert torch.equal(one, several)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rows": np.array([5])},
+        {"rows": np.array([-1])},
+        {"rows": np.array([0.0])},
+        {"table": np.zeros((5, 2, 3), np.int16)},
+        {"table": np.zeros((5, 3, 2), np.uint8)},
+        {"table": np.zeros((5, 2, 6), np.uint8)[:, :, ::2]},
+        {"factor": np.ones(1, np.float32)},
+        {"shift": np.ones(3, np.float32)},
+        {"out": np.zeros((1, 2, 4), np.float32)},
+        {"out": np.zeros((1, 2, 3), np.float64)},
+        {"threads": 0},
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(wrong: dict[str, Any]) -> None:
+    call: dict[str, Any] = {
+        "table": np.zeros((5, 2, 3), np.uint8),
+        "rows": np.array([4]),
+        "factor": np.ones(2, np.float32),
+        "shift": np.ones(2, np.float32),
+        "out": np.zeros((1, 2, 3), np.float32),
+        "threads": 1,
+    }
+    _kernels.scaled_rows(**call)
+    with pytest.raises((TypeError, ValueError, IndexError)):
+        _kernels.scaled_rows(**{**call, **wrong})

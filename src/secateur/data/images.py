@@ -85,7 +85,7 @@ def image_sums(images: Array) -> Array:
 
 
 def _scaling(sums: Array, pixels: int, scale: Scale) -> tuple[torch.Tensor, torch.Tensor]:
-    """(factor, shift), each (channels, 1, 1) float32: scaled = pixel * factor + shift, from the training images' sums."""
+    """(factor, shift), each (channels,) float32: scaled = pixel * factor + shift, from the training images' sums."""
     channels = sums.shape[1]
     factor, shift = np.full(channels, 1 / 255), np.zeros(channels)
     if scale == "standard" and len(sums):
@@ -93,5 +93,4 @@ def _scaling(sums: Array, pixels: int, scale: Scale) -> tuple[torch.Tensor, torc
             mean = total / (len(sums) * pixels)
             deviation = max(squares / (len(sums) * pixels) - mean * mean, 1e-12) ** 0.5
             factor[channel], shift[channel] = 1 / deviation, -mean / deviation
-    shape = (channels, 1, 1)
-    return torch.tensor(factor, dtype=torch.float32).view(shape), torch.tensor(shift, dtype=torch.float32).view(shape)
+    return torch.tensor(factor, dtype=torch.float32), torch.tensor(shift, dtype=torch.float32)

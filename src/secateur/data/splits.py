@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from secateur import _kernels
 from secateur.data.dataset import Batch
 from secateur.data.parsed import Array
 from secateur.seeds import generator
@@ -32,8 +34,8 @@ def shuffled(count: int, seed: int, epoch: int) -> Tensor:
 class ArraySplit:
     """Examples of equal size: `inputs` (n, …) and `targets` (n, …).
 
-    With `scaling` = (factor, shift), each of a shape that broadcasts against a batch, batches hold inputs * factor + shift
-    in float32; `inputs` may then be bytes, a quarter of the memory.
+    With `scaling` = (factor, shift), each (channels,) float32, `inputs` are bytes (n, channels, …), a quarter of the memory, and
+    batches hold inputs * factor + shift in float32.
     """
 
     inputs: Tensor
@@ -50,23 +52,37 @@ class ArraySplit:
     def epoch(self, batch: int, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Shuffled batches from number `start` on."""
         order = shuffled(len(self), seed, epoch)
+        choose = self._chooser()
         block = batch * max(1, GATHERED_AT_ONCE // max(1, batch * self.inputs[0].numel()))
         for first in range(start * batch, len(order), block):
             rows = order[first : first + block]
-            inputs, targets = self._scaled(self.inputs.index_select(0, rows)), self.targets.index_select(0, rows)
-            yield from zip(torch.split(inputs, batch), torch.split(targets, batch), strict=True)
+            inputs, targets = choose(rows), self.targets.index_select(0, rows)
+            if block == batch:
+                yield inputs, targets
+            else:
+                yield from zip(torch.split(inputs, batch), torch.split(targets, batch), strict=True)
 
     def in_order(self, batch: int) -> Iterator[Batch]:
         """Every example once, in the split's own order."""
-        for inputs, targets in zip(torch.split(self.inputs, batch), torch.split(self.targets, batch), strict=True):
-            yield self._scaled(inputs), targets
+        choose = self._chooser()
+        for rows in torch.split(torch.arange(len(self)), batch):
+            yield choose(rows), self.targets[rows[0] : rows[-1] + 1]
 
-    def _scaled(self, inputs: Tensor) -> Tensor:
+    def _chooser(self) -> Callable[[Tensor], Tensor]:
+        """A function from rows to their inputs; whatever is the same for all batches is done once."""
         if self.scaling is None:
-            return inputs
-        factor, shift = self.scaling
-        scaled = inputs.to(torch.float32, copy=True)
-        return torch.addcmul(shift, scaled, factor, out=scaled)  # one pass, in place: each costs as much as a small layer
+            return lambda rows: self.inputs.index_select(0, rows)
+        channels, *sides = self.inputs.shape[1:]
+        factor, shift = (numbers.numpy() for numbers in self.scaling)
+        table = self.inputs.view(len(self), channels, prod(sides)).numpy()
+
+        def scaled(rows: Tensor) -> Tensor:
+            chosen = torch.empty(len(rows), channels, *sides)
+            out = chosen.view(len(rows), channels, prod(sides)).numpy()
+            _kernels.scaled_rows(table, rows.numpy(), factor, shift, out, torch.get_num_threads())
+            return chosen
+
+        return scaled
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,12 +39,12 @@ class ConvNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = images
         for depth, convolution in enumerate(self.convolutions):
-            x = torch.relu(convolution(x))
+            x = torch.relu_(convolution(x))
             if depth % 2:
                 x = F.max_pool2d(x, 2)
         x = x.flatten(1)
         for layer in self.hidden:
-            x = torch.relu(layer(self.dropout(x)))
+            x = torch.relu_(layer(self.dropout(x)))
         return self.output(self.dropout(x))  # type: ignore[no-any-return]
 
 

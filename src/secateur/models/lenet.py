@@ -26,7 +26,7 @@ class LeNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = images.flatten(1)
         for layer in self.hidden:
-            x = torch.relu(layer(x))
+            x = torch.relu_(layer(x))
         return self.output(x)  # type: ignore[no-any-return]
 
 
