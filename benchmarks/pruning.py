@@ -4,8 +4,8 @@
 
 One pass over the weights: for each parameter read its weights and its scores and write an array of the same size (`torch.mul` into
 memory that is there already), what the cheapest mask update could not do without. A mask update: from scores to a mask in force, that is
-choosing to the exact count, weights and optimiser's moments (Adam's) zeroed where pruned, flags handed to the optimiser. The scores of
-gradual pruning are computed beforehand: what a score costs is the other table.
+choosing to the exact count, weights zeroed where pruned, flags handed to the optimiser (Adam), whose next step zeroes its moments in the
+same pass. The scores of gradual pruning are computed beforehand: what a score costs is the other table.
 
 The passes of a score are written out in plain torch, with nothing but what the formula needs. Ways alternate in one process; medians,
 and the median of the ratios of neighbours.
@@ -99,6 +99,10 @@ def masks(rounds: int) -> list[dict[str, Any]]:
         run.mask = mask
         keeper.enforce(run)
 
+    def back(mask: Mask) -> None:  # and one step, as between any two updates
+        enforced(mask)
+        optimizer.step()
+
     def one_pass() -> None:
         with torch.no_grad():
             for name, weight in weights.items():
@@ -119,7 +123,7 @@ def masks(rounds: int) -> list[dict[str, Any]]:
         *((f"gradual update, scope {scope}", begun[scope], lambda scope=scope: enforced(choice(scope))) for scope in begun),
         *((f"{method} renewal", begun["layer"], lambda method=method: enforced(renewed(method))) for method in ("set", "rigl", "snfs")),
     ]:
-        ways = {"one pass over the weights": one_pass, name: way, "back": lambda begin=begin: enforced(begin)}
+        ways = {"one pass over the weights": one_pass, name: way, "back": lambda begin=begin: back(begin)}
         rows += compared(ways, rounds, "one pass over the weights")[1:2]
     whole_pass = compared({"one pass over the weights": one_pass}, rounds, "one pass over the weights")
     return [*whole_pass, *rows]

@@ -33,7 +33,12 @@ struct Octets {
     SECATEUR_INLINE unsigned above(T bound) const { return where([=](T x) { return x > bound; }); }
     SECATEUR_INLINE unsigned from(T bound) const { return where([=](T x) { return x >= bound; }); }
     SECATEUR_INLINE unsigned equal(T bound) const { return where([=](T x) { return x == bound; }); }
-    SECATEUR_INLINE unsigned finite() const { return where([=](T x) { return x - x == 0; }); }
+    // Whether any of the lanes whose bits were given so far is not finite.
+    struct Odd {
+        unsigned found = 0;
+        SECATEUR_INLINE void look(const Octets& group, unsigned bits) { found |= bits & ~group.where([](T x) { return x - x == 0; }); }
+        SECATEUR_INLINE bool any() const { return found != 0; }
+    };
     SECATEUR_INLINE std::int64_t append(T* to, unsigned bits) const {
         std::int64_t count = 0;
         for (int i = 0; i < 8; ++i) {
@@ -41,6 +46,9 @@ struct Octets {
             count += bits >> i & 1;
         }
         return count;
+    }
+    static SECATEUR_INLINE void append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
+        for (; bits; bits &= bits - 1) *to++ = first + std::uint32_t(7 - __builtin_ctz(bits));
     }
 };
 
@@ -57,16 +65,27 @@ struct Octets<float> {
     }
     static SECATEUR_INLINE unsigned bits(const std::uint8_t* mask) { return unsigned(mask[0]) | unsigned(mask[1]) << 8; }
     static SECATEUR_INLINE void put(std::uint8_t* mask, unsigned bits) {
-        mask[0] = std::uint8_t(bits);
-        mask[1] = std::uint8_t(bits >> 8);
+        const auto both = std::uint16_t(bits);
+        __builtin_memcpy(mask, &both, 2);
     }
     SECATEUR_INLINE unsigned above(float bound) const { return _mm512_cmp_ps_mask(lanes, _mm512_set1_ps(bound), _CMP_GT_OQ); }
     SECATEUR_INLINE unsigned from(float bound) const { return _mm512_cmp_ps_mask(lanes, _mm512_set1_ps(bound), _CMP_GE_OQ); }
     SECATEUR_INLINE unsigned equal(float bound) const { return _mm512_cmp_ps_mask(lanes, _mm512_set1_ps(bound), _CMP_EQ_OQ); }
-    SECATEUR_INLINE unsigned finite() const { return 0xffff & ~unsigned(_mm512_fpclass_ps_mask(lanes, 0x99)); }
+    struct Odd {  // the largest bits without their sign: those of infinities and of what is no number are the largest of all
+        __m512i largest = _mm512_setzero_si512();
+        SECATEUR_INLINE void look(const Octets& group, unsigned bits) {
+            const __m512i unsigned_bits = _mm512_and_si512(_mm512_castps_si512(group.lanes), _mm512_set1_epi32(0x7fffffff));
+            largest = _mm512_mask_max_epu32(largest, __mmask16(bits), largest, unsigned_bits);
+        }
+        SECATEUR_INLINE bool any() const { return _mm512_cmpge_epu32_mask(largest, _mm512_set1_epi32(0x7f800000)) != 0; }
+    };
     SECATEUR_INLINE std::int64_t append(float* to, unsigned bits) const {
         _mm512_storeu_ps(to, _mm512_maskz_compress_ps(__mmask16(bits), lanes));
         return __builtin_popcount(bits);
+    }
+    static SECATEUR_INLINE void append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
+        const __m512i back = _mm512_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8);
+        _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(__mmask16(bits), _mm512_add_epi32(back, _mm512_set1_epi32(int(first)))));
     }
 };
 
@@ -84,10 +103,20 @@ struct Octets<double> {
     SECATEUR_INLINE unsigned above(double bound) const { return _mm512_cmp_pd_mask(lanes, _mm512_set1_pd(bound), _CMP_GT_OQ); }
     SECATEUR_INLINE unsigned from(double bound) const { return _mm512_cmp_pd_mask(lanes, _mm512_set1_pd(bound), _CMP_GE_OQ); }
     SECATEUR_INLINE unsigned equal(double bound) const { return _mm512_cmp_pd_mask(lanes, _mm512_set1_pd(bound), _CMP_EQ_OQ); }
-    SECATEUR_INLINE unsigned finite() const { return 0xff & ~unsigned(_mm512_fpclass_pd_mask(lanes, 0x99)); }
+    struct Odd {
+        __m512i largest = _mm512_setzero_si512();
+        SECATEUR_INLINE void look(const Octets& group, unsigned bits) {
+            const __m512i unsigned_bits = _mm512_and_si512(_mm512_castpd_si512(group.lanes), _mm512_set1_epi64(0x7fffffffffffffff));
+            largest = _mm512_mask_max_epu64(largest, __mmask8(bits), largest, unsigned_bits);
+        }
+        SECATEUR_INLINE bool any() const { return _mm512_cmpge_epu64_mask(largest, _mm512_set1_epi64(0x7ff0000000000000)) != 0; }
+    };
     SECATEUR_INLINE std::int64_t append(double* to, unsigned bits) const {
         _mm512_storeu_pd(to, _mm512_maskz_compress_pd(__mmask8(bits), lanes));
         return __builtin_popcount(bits);
+    }
+    static SECATEUR_INLINE void append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
+        Octets<float>::append_places(to, first, bits);
     }
 };
 #elif defined(__AVX2__)
@@ -118,12 +147,22 @@ struct Octets<float> {
     SECATEUR_INLINE unsigned above(float bound) const { return _mm256_movemask_ps(_mm256_cmp_ps(lanes, _mm256_set1_ps(bound), _CMP_GT_OQ)); }
     SECATEUR_INLINE unsigned from(float bound) const { return _mm256_movemask_ps(_mm256_cmp_ps(lanes, _mm256_set1_ps(bound), _CMP_GE_OQ)); }
     SECATEUR_INLINE unsigned equal(float bound) const { return _mm256_movemask_ps(_mm256_cmp_ps(lanes, _mm256_set1_ps(bound), _CMP_EQ_OQ)); }
-    SECATEUR_INLINE unsigned finite() const {
-        return _mm256_movemask_ps(_mm256_cmp_ps(_mm256_sub_ps(lanes, lanes), _mm256_setzero_ps(), _CMP_EQ_OQ));
-    }
+    struct Odd {
+        unsigned found = 0;
+        SECATEUR_INLINE void look(const Octets& group, unsigned bits) {
+            const __m256 finite = _mm256_cmp_ps(_mm256_sub_ps(group.lanes, group.lanes), _mm256_setzero_ps(), _CMP_EQ_OQ);
+            found |= bits & ~unsigned(_mm256_movemask_ps(finite));
+        }
+        SECATEUR_INLINE bool any() const { return found != 0; }
+    };
     SECATEUR_INLINE std::int64_t append(float* to, unsigned bits) const {
         _mm256_storeu_ps(to, _mm256_permutevar8x32_ps(lanes, _mm256_load_si256(reinterpret_cast<const __m256i*>(fronts.lanes[bits]))));
         return __builtin_popcount(bits);
+    }
+    static SECATEUR_INLINE void append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
+        const __m256i back = _mm256_add_epi32(_mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0), _mm256_set1_epi32(int(first)));
+        const __m256i lanes = _mm256_load_si256(reinterpret_cast<const __m256i*>(fronts.lanes[bits]));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permutevar8x32_epi32(back, lanes));
     }
 };
 #endif
@@ -135,38 +174,57 @@ SECATEUR_INLINE T ranked(T score, bool magnitude) {
     return magnitude && score < 0 ? -score : score;
 }
 
-template <class T, bool magnitude>
-bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T low, T high, T* found, std::int64_t* collected, std::int64_t* above) {
+template <class T, bool magnitude, bool places>
+bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T low, T high, Collected<T> found, std::int64_t* collected,
+             std::int64_t* above) {
     using G = Octets<T>;
+    const T* __restrict scores = stretch.scores;
+    const std::uint8_t* __restrict candidates = stretch.candidates;
+    std::uint8_t* __restrict chosen = stretch.chosen;
+    T* __restrict collected_scores = found.scores;
+    std::uint32_t* __restrict collected_places = found.places;
+    const std::int64_t origin = stretch.begin;
     std::int64_t count = 0, higher = 0, i = begin;
-    unsigned odd = 0;
+    bool odd = false;
+    typename G::Odd odd_lanes;
     const auto one = [&] {
-        const T score = ranked(stretch.scores[i], magnitude);
-        if (is_set(stretch.candidates, i)) {
-            odd |= !(score - score == 0);
-            higher += score > high;
-            if (score >= low && !(score > high)) found[count++] = score;
+        const T score = ranked(scores[i], magnitude);
+        const bool candidate = is_set(candidates, i), over = candidate && score > high;
+        odd |= candidate && !(score - score == 0);
+        higher += over;
+        if constexpr (places) {
+            std::uint8_t& byte = chosen[i >> 3];
+            const auto bit = std::uint8_t(128 >> (i & 7));
+            byte = std::uint8_t(over ? byte | bit : byte & ~bit);
+            if (candidate && score >= low && !over) collected_places[count] = std::uint32_t(i - origin);
         }
+        if (candidate && score >= low && !over) collected_scores[count++] = score;
     };
     for (; i < end && (i & 7); ++i) one();
     for (; i + G::width <= end; i += G::width) {
-        const unsigned bits = G::bits(stretch.candidates + (i >> 3));
-        const G group = G::of(stretch.scores + i, magnitude);
-        const unsigned over = group.above(high);
-        odd |= bits & ~group.finite();
-        higher += __builtin_popcount(over & bits);
-        count += group.append(found + count, bits & group.from(low) & ~over);
+        const unsigned bits = G::bits(candidates + (i >> 3));
+        const G group = G::of(scores + i, magnitude);
+        const unsigned over = group.above(high) & bits, within = bits & group.from(low) & ~over;
+        odd_lanes.look(group, bits);
+        higher += __builtin_popcount(over);
+        if constexpr (places) {
+            G::put(chosen + (i >> 3), over);
+            G::append_places(collected_places + count, std::uint32_t(i - origin), within);
+        }
+        count += group.append(collected_scores + count, within);
     }
     for (; i < end; ++i) one();
     *collected += count;
     *above += higher;
-    return !odd;
+    return !odd && !odd_lanes.any();
 }
 
 template <class T>
-bool scan(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, bool magnitude, T low, T high, T* found, std::int64_t* collected,
-          std::int64_t* above) {
-    return (magnitude ? scan_as<T, true> : scan_as<T, false>)(stretch, begin, end, low, high, found, collected, above);
+bool scan(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, bool magnitude, T low, T high, Collected<T> found,
+          std::int64_t* collected, std::int64_t* above) {
+    const auto as = found.places ? (magnitude ? scan_as<T, true, true> : scan_as<T, false, true>)
+                                 : (magnitude ? scan_as<T, true, false> : scan_as<T, false, false>);
+    return as(stretch, begin, end, low, high, found, collected, above);
 }
 
 template <class T, bool magnitude>

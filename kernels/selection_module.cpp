@@ -1,8 +1,10 @@
 // Python's face of the selection. Arrays are numpy's.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/vector.h>
 
+#include <optional>
 #include <stdexcept>
 
 #include "selection.h"
@@ -57,13 +59,36 @@ bool highest_of_each(const Flat<const T>& scores, const Flat<const std::uint8_t>
     return finite;
 }
 
-template <class T>
-void fill(const Flat<const std::uint8_t>& bits, const Flat<T>& values, double value) {
-    const std::size_t size = values.shape(0), bytes = (size + 7) / 8;
+// The bits of `size` places, checked.
+const std::uint8_t* bits_of(const Flat<const std::uint8_t>& bits, std::size_t size) {
+    const std::size_t bytes = (size + 7) / 8;
     if (bits.shape(0) != bytes) throw std::invalid_argument("bits must hold one for each value");
     if (size % 8 && (bits.data()[bytes - 1] & ((1u << (8 - size % 8)) - 1))) throw std::invalid_argument("bits beyond the last value must be clear");
+    return bits.data();
+}
+
+template <class T>
+void fill(const Flat<const std::uint8_t>& bits, const Flat<T>& values, double value, const std::optional<Flat<const std::uint8_t>>& except) {
+    const std::size_t size = values.shape(0);
+    const std::uint8_t* set = bits_of(bits, size);
+    const std::uint8_t* kept = except ? bits_of(*except, size) : nullptr;
     const nb::gil_scoped_release released;
-    fill_where(bits.data(), std::int64_t(size), values.data(), T(value));
+    fill_where(set, kept, std::int64_t(size), values.data(), T(value));
+}
+
+template <class T>
+double magnitude(const Flat<const std::uint8_t>& bits, const Flat<const T>& values) {
+    const std::size_t size = values.shape(0);
+    const std::uint8_t* set = bits_of(bits, size);
+    const nb::gil_scoped_release released;
+    return magnitude_where(set, std::int64_t(size), values.data());
+}
+
+void at_random(const Flat<const std::uint8_t>& candidates, const Flat<std::uint8_t>& chosen, std::int64_t size, std::int64_t count, std::uint64_t seed) {
+    if (size < 0 || chosen.shape(0) != candidates.shape(0)) throw std::invalid_argument("chosen must hold a bit for each place");
+    const std::uint8_t* set = bits_of(candidates, std::size_t(size));
+    const nb::gil_scoped_release released;
+    choose_at_random(set, chosen.data(), size, count, seed);
 }
 
 template <class T>
@@ -74,7 +99,9 @@ void bind(nb::module_& module) {
     module.def("highest_of_each", &highest_of_each<T>, "scores"_a.noconvert(), "candidates"_a.noconvert(), "chosen"_a.noconvert(),
                "ends"_a.noconvert(), "counts"_a.noconvert(),
                "The same for each run of places of one array: run i ends before ends[i] and keeps counts[i]. False where a candidate is not finite.");
-    module.def("fill_where", &fill<T>, "bits"_a.noconvert(), "values"_a.noconvert(), "value"_a, "values[i] = value wherever bit i is set.");
+    module.def("fill_where", &fill<T>, "bits"_a.noconvert(), "values"_a.noconvert(), "value"_a, "but"_a.noconvert() = nb::none(),
+               "values[i] = value wherever bit i is set, and not set in `but`.");
+    module.def("magnitude_where", &magnitude<T>, "bits"_a.noconvert(), "values"_a.noconvert(), "The sum of |values[i]| over the bits set.");
 }
 
 }  // namespace
@@ -82,6 +109,8 @@ void bind(nb::module_& module) {
 void bind_selection(nb::module_& module) {
     bind<float>(module);
     bind<double>(module);
+    module.def("at_random", &at_random, "candidates"_a.noconvert(), "chosen"_a.noconvert(), "size"_a, "count"_a, "seed"_a,
+               "Set the bits of `count` candidates, each set of so many with the same chance.");
     module.def("count_set", [](const Flat<const std::uint8_t>& bits) { return count_set(bits.data(), 0, 8 * std::int64_t(bits.shape(0))); },
                "bits"_a.noconvert(), "How many bits are set.");
 }

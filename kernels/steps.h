@@ -1,5 +1,5 @@
-// One pass of an optimiser over a range of weights: gradients, moments and weights are each read once and written once, and
-// what is pruned stays zero, whatever its gradient was.
+// One pass of an optimiser over a range of weights: gradients, moments and weights are each read once and written once. What is
+// pruned, and its moments, are zero afterwards, whatever they and the gradient were.
 #pragma once
 
 #include "primitives.h"
@@ -26,8 +26,8 @@ SECATEUR_INLINE void adam_range(const AdamRule<T>& rule, const Slots<T>& at, std
         const T mean = means[i] + (gradient - means[i]) * r.mean_step;
         const T square = squares[i] * r.square_keep + gradient * gradient * r.square_step;
         const T updated = weight - r.rate * mean / (root(square) * r.root_scale + r.eps);
-        means[i] = mean;
-        squares[i] = square;
+        means[i] = Masked ? (alive != T(0) ? mean : T(0)) : mean;
+        squares[i] = Masked ? (alive != T(0) ? square : T(0)) : square;
         weights[i] = Masked ? (alive != T(0) ? updated : T(0)) : updated;
     }
 }
@@ -50,7 +50,7 @@ SECATEUR_INLINE void sgd_range(const SgdRule<T>& rule, const Slots<T>& at, std::
         T step = Masked ? (alive != T(0) ? raw : T(0)) : raw;
         if constexpr (Momentum) {
             const T buffer = buffers[i] * r.momentum + step;
-            buffers[i] = buffer;
+            buffers[i] = Masked ? (alive != T(0) ? buffer : T(0)) : buffer;
             step = step * r.nesterov + buffer * r.heavy;
         }
         const T updated = weights[i] - r.rate * step;

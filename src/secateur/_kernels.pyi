@@ -217,8 +217,14 @@ def highest(scores: Sequence[Numbers], candidates: Sequence[Bits], chosen: Seque
 def highest_of_each(scores: Numbers, candidates: Bits, chosen: Bits, ends: NDArray[np.int64], counts: NDArray[np.int64]) -> bool:
     """The same for each run of places of one array: run i ends before ends[i] and keeps counts[i]. False where one is not finite."""
 
-def fill_where(bits: Bits, values: Numbers, value: float) -> None:
-    """values[i] = value wherever bit i is set, in place."""
+def at_random(candidates: Bits, chosen: Bits, size: int, count: int, seed: int) -> None:
+    """Set the bits of min(count, candidates) of the candidates among `size` places, each set of so many with the same chance."""
+
+def fill_where(bits: Bits, values: Numbers, value: float, but: Bits | None = None) -> None:
+    """values[i] = value wherever bit i is set, and not set in `but`, in place."""
+
+def magnitude_where(bits: Bits, values: Numbers) -> float:
+    """The sum of |values[i]| over the bits set."""
 
 def count_set(bits: Bits) -> int:
     """How many bits are set."""

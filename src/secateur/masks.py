@@ -427,14 +427,15 @@ def apply(mask: Mask, model: torch.nn.Module) -> None:
 
 
 @torch.no_grad()
-def zero_where(tensor: Tensor, pattern: Pattern) -> None:
-    """Set `tensor` to zero wherever `pattern`, of its shape, is set, in place; the cost follows the number of places."""
+def zero_where(tensor: Tensor, pattern: Pattern, but: Pattern | None = None) -> None:
+    """Set `tensor` to zero wherever `pattern`, of its shape, keeps and `but` does not, in place."""
     if tensor.device.type == "cpu" and tensor.is_contiguous() and tensor.dtype in (torch.float32, torch.float64):
         values = tensor.detach().view(-1).numpy()
         form, array = pattern.stored()
         if form == "bits":
-            _kernels.fill_where(array, values, 0.0)
+            _kernels.fill_where(array, values, 0.0, None if but is None else but.bits())
         else:
-            values[array] = 0.0
+            values[array if but is None else np.setdiff1d(array, but.indices(), assume_unique=True)] = 0.0
     else:
-        tensor.masked_fill_(pattern.tensor().to(tensor.device), 0.0)
+        where = pattern.tensor() if but is None else pattern.tensor() & ~but.tensor()
+        tensor.masked_fill_(where.to(tensor.device), 0.0)

@@ -15,6 +15,7 @@ from torch import Tensor
 from secateur import _kernels
 
 EXACT = """
+import numpy as np
 import torch
 from secateur import _kernels
 from secateur.sparse import SparseConv1d, SparseLinear
@@ -46,6 +47,20 @@ for threads in (1, 2, 3):
         out = torch.full((len(rows), 3, 77), torch.nan)
         _kernels.scaled_rows(images.numpy(), rows.numpy(), factor.numpy(), shift.numpy(), out.numpy(), threads)
         torch.testing.assert_close(out, images[rows] * factor[:, None] + shift[:, None])
+draw = np.random.default_rng(0)
+for dtype in (np.float32, np.float64):
+    for size in (1000, 50_003):  # as they are; and by one scan around a guess
+        for scores in (draw.standard_normal(size).astype(dtype), draw.integers(-3, 4, size).astype(dtype)):
+            kept = draw.random(size) < 0.4
+            for magnitude in (False, True):
+                chosen = np.zeros((size + 7) // 8, np.uint8)
+                assert _kernels.highest([scores], [np.packbits(kept)], [chosen], size // 7, magnitude) == -1
+                ranked, places = np.abs(scores) if magnitude else scores, np.flatnonzero(kept)
+                wanted = np.zeros(size, bool)
+                wanted[places[np.argsort(-ranked[places], kind="stable")][: size // 7]] = True
+                assert np.array_equal(np.unpackbits(chosen, count=size).astype(bool), wanted)
+            scores[np.flatnonzero(kept)[5]] = np.nan
+            assert _kernels.highest([scores], [np.packbits(kept)], [chosen], size // 7) == 0
 print(_kernels.instruction_set(), _kernels.thread_source())
 """
 

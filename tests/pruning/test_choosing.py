@@ -10,7 +10,7 @@ from secateur import _kernels
 from secateur.errors import PruningError
 from secateur.linear_maps import prunable_mask
 from secateur.masks import Pattern, zero_where
-from secateur.pruning.choosing import highest
+from secateur.pruning.choosing import at_random, highest, magnitude_of_kept
 from secateur.pruning.keeping import keep
 
 
@@ -53,7 +53,7 @@ def test_the_highest_are_those_of_a_stable_sort(
 
 
 @settings(deadline=None, max_examples=80)
-@given(st.lists(st.integers(0, 40), min_size=1, max_size=6), st.integers(0, 1000))
+@given(st.lists(st.integers(0, 40) | st.integers(17_000, 17_020), min_size=1, max_size=6), st.integers(0, 1000))
 def test_several_arrays_and_runs_of_one_compete_as_they_should(sizes: list[int], seed: int) -> None:
     draw = np.random.default_rng(seed)
     scores, total = draw.integers(0, 6, sum(sizes)).astype(np.float32), sum(sizes)
@@ -65,10 +65,33 @@ def test_several_arrays_and_runs_of_one_compete_as_they_should(sizes: list[int],
     assert _kernels.highest(arrays, masks, chosen, total // 3) == -1
     together = np.concatenate([np.unpackbits(bits, count=b - a) for bits, (a, b) in zip(chosen, parts, strict=True)]).astype(bool)
     assert np.array_equal(together, by_sorting(scores, candidates, total // 3))
-    counts, runs = draw.integers(0, 10, len(sizes)), np.zeros((total + 7) // 8, np.uint8)
+    counts, runs = draw.integers(0, 2 + np.array(sizes), len(sizes)), np.zeros((total + 7) // 8, np.uint8)
     assert _kernels.highest_of_each(scores, np.packbits(candidates), runs, ends, counts)
     each = [by_sorting(scores[a:b], candidates[a:b], int(n)) for (a, b), n in zip(parts, counts, strict=True)]
     assert np.array_equal(np.unpackbits(runs, count=total).astype(bool), np.concatenate(each))
+
+
+@pytest.mark.parametrize(
+    ("size", "share", "part"), [(40, 1.0, 0.2), (40, 0.5, 0.9), (1000, 0.03, 0.4), (1000, 0.03, 0.8), (9, 0.5, 1.0), (9, 0.0, 0.0)]
+)
+def test_random_choices_are_exact_and_favour_no_candidate(size: int, share: float, part: float) -> None:
+    candidates = np.random.default_rng(5).random(size) < share
+    available = int(candidates.sum())
+    count, seeds = round(part * available), 2000
+    times = np.zeros(size)
+    for seed in range(seeds):
+        flags = np.unpackbits(at_random(np.packbits(candidates), size, count, seed), count=size).astype(bool)
+        assert flags.sum() == count
+        assert not (flags & ~candidates).any()
+        times += flags
+    assert available == 0 or abs(times[candidates] - seeds * part).max() < 5 * (seeds * 0.25) ** 0.5 + seeds * abs(part - count / available)
+    assert np.array_equal(at_random(np.packbits(candidates), size, 10**9, 3), np.packbits(candidates))
+
+
+def test_random_choices_repeat_with_their_seed() -> None:
+    every = np.packbits(np.ones(100, bool))
+    assert np.array_equal(at_random(every, 100, 30, 2**63 + 5), at_random(every, 100, 30, 2**63 + 5))
+    assert len({at_random(every, 100, 30, seed).tobytes() for seed in range(20)}) == 20
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
@@ -79,6 +102,16 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         _kernels.highest([scores], [np.array([0, 1], np.uint8)], [bits.copy()], 1)
     with pytest.raises(ValueError, match="must not fall"):
         _kernels.highest_of_each(scores, bits, bits.copy(), np.array([10]), np.array([1]))
+    for call in (_kernels.fill_where, _kernels.magnitude_where):
+        rest = (0.0,) if call is _kernels.fill_where else ()
+        with pytest.raises(ValueError, match="one for each value"):
+            call(bits[:1], scores, *rest)
+    with pytest.raises(ValueError, match="one for each value"):
+        _kernels.fill_where(bits, scores, 0.0, bits[:1])
+    with pytest.raises(ValueError, match="a bit for each place"):
+        _kernels.at_random(bits, bits[:1].copy(), 9, 1, 0)
+    with pytest.raises(ValueError, match="one for each value"):
+        _kernels.at_random(bits, bits.copy(), 17, 1, 0)
 
 
 @pytest.mark.parametrize("scope", ["global", "layer", "neuron", "erk", "lamp"])
@@ -110,3 +143,10 @@ def test_packed_bits_say_the_same_as_flags(rows: int, columns: int, density: flo
     values = torch.ones(rows, columns)
     zero_where(values, pattern)
     assert torch.equal(values, (~flags).float())
+    other = Pattern.from_tensor(torch.rand(rows, columns, generator=torch.Generator().manual_seed(seed + 1)) < 0.5)
+    for dtype in (torch.float32, torch.float16):  # the second takes another way
+        values = torch.ones(rows, columns, dtype=dtype)
+        zero_where(values, pattern, other)
+        assert torch.equal(values.bool(), ~(flags & ~other.tensor()))
+    values = torch.randn(rows, columns, dtype=torch.float64)
+    assert magnitude_of_kept(values.view(-1).numpy(), pattern.bits()) == pytest.approx(values[flags].abs().sum().item())

@@ -88,6 +88,28 @@ def test_under_a_mask_survivors_step_as_if_alone(
                 assert not moment[~flags].any()
 
 
+@pytest.mark.parametrize(("name", "options"), [("sgd", {"momentum": 0.9}), ("adam", {})])
+@pytest.mark.parametrize("steps_between", [0, 1])
+def test_what_grows_again_starts_with_zero_moments(name: str, options: dict[str, Any], steps_between: int) -> None:
+    parameter = nn.Parameter(torch.ones(6))
+    optimizer = optimizers[name]([parameter], lr=0.1, **options)
+    assert isinstance(optimizer, MaskHolding)
+    parameter.grad = torch.ones(6)
+    optimizer.step()
+    optimizer.hold({parameter: torch.tensor([True, False] * 3)})
+    for _ in range(steps_between):
+        optimizer.step()
+    optimizer.hold({parameter: torch.tensor([True] * 4 + [False] * 2)})
+    moments = [value for value in optimizer.state[parameter].values() if isinstance(value, torch.Tensor)]
+    assert moments
+    for moment in moments:
+        assert moment[[0, 2]].all()
+        assert not moment[[1, 3, 5]].any()
+    parameter.grad = torch.zeros(6)
+    optimizer.step()
+    assert all(not moment[[1, 3, 4, 5]].any() for moment in moments)
+
+
 def test_threads_do_not_change_a_bit() -> None:
     before = torch.get_num_threads()
     results = []

@@ -91,6 +91,18 @@ def highest(scores: NDArray[Any], candidates: Bits, count: int, *, magnitude: bo
     return chosen
 
 
+def at_random(candidates: Bits, size: int, count: int, seed: int) -> Bits:
+    """Exactly min(count, candidates) of the candidates among `size` places, as packed bits, each set of so many with the same chance."""
+    chosen = np.zeros_like(candidates)
+    _kernels.at_random(candidates, chosen, size, count, seed)
+    return chosen
+
+
+def magnitude_of_kept(values: NDArray[Any], kept: Bits) -> float:
+    """The sum of the magnitudes of what is kept."""
+    return _kernels.magnitude_where(kept, values)
+
+
 def _of_one_type(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
     """The arrays, as doubles unless all are of one type."""
     return arrays if len({array.dtype for array in arrays}) == 1 else [array.astype(np.float64) for array in arrays]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -82,7 +83,9 @@ def obd(
 
 def _signs(weight: Tensor, draw: torch.Generator) -> Tensor:
     """-1 or 1 for each weight."""
-    return torch.randint(2, weight.shape, generator=draw, dtype=torch.float32).mul_(2).sub_(1).to(weight)
+    drawn = torch.randint(256, ((weight.numel() + 7) // 8,), generator=draw, dtype=torch.uint8)
+    bits = torch.from_numpy(np.unpackbits(drawn.numpy(), count=weight.numel()))
+    return bits.view(weight.shape).to(weight).mul_(2).sub_(1)
 
 
 def _add_exact_diagonal(diagonal: list[Tensor], gradients: list[Tensor], weights: list[nn.Parameter]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PruningError
-from secateur.masks import Mask, Pattern
+from secateur.masks import Mask, Pattern, zero_where
 from secateur.pruning.choosing import highest
 from secateur.pruning.gradients import device_of, evaluated, gradients_of, placed
 from secateur.pruning.pools import as_array, rounded
@@ -67,7 +67,9 @@ def edge_popup(
 def chosen(score: Tensor, prunable: Pattern, count: int, weight: Tensor) -> Tensor:
     """`weight` at the `count` prunable places of largest |score|, zero elsewhere; its gradient is asked for."""
     pattern = prunable.with_bits(highest(as_array(score), prunable.bits(), count, magnitude=True))
-    return torch.where(pattern.tensor().to(weight.device), weight, 0.0).requires_grad_(True)
+    used = weight.detach().clone(memory_format=torch.contiguous_format)
+    zero_where(used, pattern.complement())
+    return used.requires_grad_(True)
 
 
 @torch.no_grad()

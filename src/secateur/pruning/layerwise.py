@@ -40,9 +40,10 @@ def wanda(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | No
     _calibrate(model, mask, maps, batches, visit, "wanda")
     found = {}
     for entry in maps:
-        norms = squares[entry.parameter].sqrt()
+        weight = model.get_parameter(entry.parameter).detach()
+        norms = squares[entry.parameter].sqrt().to(weight.dtype)
         along = norms.unsqueeze(1) if entry.transposed else norms.view(1, *entry.shape[1:])
-        found[entry.parameter] = torch.mul(model.get_parameter(entry.parameter).detach(), along).abs_()
+        found[entry.parameter] = torch.mul(weight, along).abs_()
     return found
 
 

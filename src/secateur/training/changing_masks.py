@@ -170,8 +170,9 @@ class DynamicSparsity:
         renewed = self.entry.make(parameters, gradients, run.mask, drop, generator(self.how.seed, run.step))
         if run.settings.masking != "enforced":  # else zero already, as all that is pruned
             for name, parameter in parameters.items():
-                zero_where(parameter, renewed.grown.pattern(name))
-                clear(run.optimizer.state.get(parameter, {}), renewed.grown.pattern(name))
+                grown = renewed.mask.pattern(name), renewed.before.pattern(name)
+                zero_where(parameter, *grown)
+                clear(run.optimizer.state.get(parameter, {}), *grown)
         run.mask = renewed.mask
         self.keeper.enforce(run)
         self.drawn(run.step, renewed.mask)

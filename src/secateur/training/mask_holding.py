@@ -1,8 +1,8 @@
 """Optimisers that hold a mask: one pass over the weights takes the step and keeps what is pruned at zero.
 
 torch's fused optimisers know no masks: gradients, then weights, are multiplied in passes of their own, which on a CPU cost
-half as much again as the step. Here a pruned weight gets no gradient, whatever the backward pass left there, so momentum
-and Adam's moments stay zero at it, and it is written as zero.
+half as much again as the step. Here a pruned weight gets no gradient, whatever the backward pass left there, and it and its
+moments are written as zero.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from secateur import _kernels
 class MaskHolding(torch.optim.Optimizer, ABC):
     """An optimiser over contiguous CPU parameters of one dtype, float32 or float64.
 
-    `hold` takes over which weights live; it changes nothing else: zero what is pruned, and the moments there, before.
+    `hold` takes over which weights live. It leaves the weights as they are: zero what is pruned before. Moments of what is pruned need
+    no pass of their own: the next step writes them as zero.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], options: dict[str, Any]) -> None:
         super().__init__(list(parameters), options)
         self.kept: dict[Tensor, Tensor] = {}
+        self._waiting: set[Tensor] = set()  # parameters whose moments may still live where they are pruned
 
     @staticmethod
     def takes(parameters: Iterable[nn.Parameter]) -> bool:
@@ -38,7 +40,13 @@ class MaskHolding(torch.optim.Optimizer, ABC):
 
     def hold(self, kept: Mapping[Tensor, Tensor]) -> None:
         """From now on the weights of these parameters live where `kept` (bool, of the parameter's shape) is true."""
+        with torch.no_grad():
+            for parameter in self._waiting:
+                for moment in self.state[parameter].values():
+                    if isinstance(moment, Tensor):
+                        moment.masked_fill_(~self.kept[parameter], 0.0)
         self.kept = {parameter: flags.contiguous() for parameter, flags in kept.items()}
+        self._waiting = {parameter for parameter in self.kept if self.state.get(parameter)}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -51,6 +59,8 @@ class MaskHolding(torch.optim.Optimizer, ABC):
             reached = [parameter for parameter in group["params"] if parameter.grad is not None]
             gradients = [parameter.grad.contiguous() for parameter in reached]
             self.step_group(group, reached, gradients, [self.kept.get(parameter) for parameter in reached])
+            if self._waiting:
+                self._waiting.difference_update(reached)
         return loss
 
     @abstractmethod

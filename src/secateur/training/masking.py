@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from secateur.errors import PruningError
-from secateur.masks import Mask, zero_where
+from secateur.masks import Mask, Pattern, zero_where
 from secateur.pruning.dynamic import clear
 from secateur.training.loop import Run
 from secateur.training.mask_holding import MaskHolding
@@ -18,14 +18,15 @@ class KeepPruned:
 
     Gradients alone would not do: momentum, Adam's moments and weight decay revive weights. Weights alone would not
     either: the gradient's norm would count what is not there. Call `enforce` when the mask changes: it zeroes the
-    weights and the optimiser's moments at what is pruned. An optimiser that holds masks itself is given it, and no pass over the weights
-    is left to do here, but for the gradients where they are clipped.
+    weights and the optimiser's moments at what is pruned. An optimiser that holds masks itself is given it, zeroes its moments by itself,
+    and no pass over the weights is left to do here, but for the gradients where they are clipped.
     """
 
     def __init__(self) -> None:
         self._mask: Mask | None = None
         self._enforced: Mask | None = None  # what is zero outside of this mask has stayed so
         self._names: list[str] = []
+        self._patterns: list[Pattern] = []
         self._parameters: list[Tensor] = []
         self._kept: list[Tensor] = []
         self._factors: list[Tensor] = []  # the same as numbers, where they are multiplied
@@ -38,20 +39,22 @@ class KeepPruned:
         """
         before = self._enforced
         self.hold(run)
-        if run.mask is not None:
-            touched = run.mask.map(lambda _, pattern: pattern.complement()) if before is None else before & ~run.mask
-        for name, parameter in zip(self._names, self._parameters, strict=True):
-            where = touched.pattern(name)
-            zero_where(parameter, where)
-            clear(run.optimizer.state.get(parameter, {}), where)
-        self._enforced = run.mask if run.settings.masking == "enforced" else None
-        self._handed_over = isinstance(run.optimizer, MaskHolding) and run.settings.masking == "enforced"
-        if isinstance(run.optimizer, MaskHolding) and self._handed_over:
-            run.optimizer.hold(dict(zip(self._parameters, self._kept, strict=True)))
+        enforced = run.settings.masking == "enforced"
+        holder = run.optimizer if isinstance(run.optimizer, MaskHolding) and enforced else None
+        for name, parameter, pattern in zip(self._names, self._parameters, self._patterns, strict=True):
+            dropped = (pattern.complement(), None) if before is None else (before.pattern(name), pattern)
+            zero_where(parameter, *dropped)
+            if holder is None:
+                clear(run.optimizer.state.get(parameter, {}), *dropped)
+        if holder is not None:
+            holder.hold(dict(zip(self._parameters, self._kept, strict=True)))
+        self._enforced = run.mask if enforced else None
+        self._handed_over = holder is not None
 
     def hold(self, run: Run) -> None:
         """Take over `run.mask` and change nothing yet."""
-        self._mask, self._enforced, self._names, self._parameters, self._kept, self._factors = run.mask, None, [], [], [], []
+        self._mask, self._enforced, self._names, self._patterns, self._parameters = run.mask, None, [], [], []
+        self._kept, self._factors = [], []
         if run.mask is None:
             return
         live = live_tensors(run.model)
@@ -60,10 +63,11 @@ class KeepPruned:
         missing = set(run.mask) - set(covered) - sparse
         if missing:
             raise PruningError(f"the model has no parameter {', '.join(sorted(missing))}, which the mask covers")
-        pruned_somewhere = [name for name in covered if run.mask.pattern(name).kept < run.mask.pattern(name).size]
-        self._names = pruned_somewhere
-        self._parameters = [covered[name] for name in pruned_somewhere]
-        self._kept = [run.mask[name] for name in pruned_somewhere]
+        patterns = {name: run.mask.pattern(name) for name in covered}
+        self._names = [name for name, pattern in patterns.items() if pattern.kept < pattern.size]
+        self._patterns = [patterns[name] for name in self._names]
+        self._parameters = [covered[name] for name in self._names]
+        self._kept = [pattern.tensor() for pattern in self._patterns]
 
     def mask_gradients(self, run: Run) -> None:
         """At `gradients`: zero what pruned weights got."""
