@@ -190,3 +190,10 @@ def test_what_does_not_fit_raises(change: dict[str, Any], error: type[Exception]
 def test_nesterov_needs_a_momentum() -> None:
     with pytest.raises(ValueError, match="momentum"):
         optimizers["sgd"]([nn.Parameter(torch.zeros(2))], nesterov=True)
+
+
+def test_hooks_around_steps_are_refused_rather_than_forgotten() -> None:
+    optimizer = optimizers["adam"]([nn.Parameter(torch.zeros(2))])
+    for register in (optimizer.register_step_pre_hook, optimizer.register_step_post_hook):
+        with pytest.raises(NotImplementedError, match="points"):
+            register(lambda *_: None)

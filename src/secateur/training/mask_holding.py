@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,17 @@ class MaskHolding(torch.optim.Optimizer, ABC):
                 self._waiting.difference_update(reached)
         return loss
 
+    # torch would open a profiler's range around each step, which takes a hundredth of a small network's whole training step.
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def register_step_pre_hook(self, hook: Any) -> NoReturn:
+        """Not here: no hooks are called around steps."""
+        raise NotImplementedError(
+            "this optimiser calls no hooks around its steps; the loop's points `gradients` and `updated` are there for that"
+        )
+
+    register_step_post_hook = register_step_pre_hook
+
     @abstractmethod
     def step_group(
         self, group: Mapping[str, Any], parameters: list[nn.Parameter], gradients: list[Tensor], kept: list[Tensor | None]
@@ -112,20 +123,20 @@ class Adam(MaskHolding):
     ) -> None:
         beta1, beta2 = group["betas"]
         rate, decay = group["lr"], group["weight_decay"]
-        by_step: dict[float, list[int]] = {}  # parameters that a batch did not reach are behind
-        for place, parameter in enumerate(parameters):
+        states = []
+        for parameter in parameters:
             state = self.state[parameter]
             if not state:
                 state.update(step=0.0, exp_avg=torch.zeros_like(parameter), exp_avg_sq=torch.zeros_like(parameter))
             state["step"] += 1.0
-            by_step.setdefault(state["step"], []).append(place)
-        for step, places in by_step.items():
-            chosen = [parameters[place] for place in places]
+            states.append(state)
+        for step in {state["step"] for state in states}:  # parameters that a batch did not reach are behind
+            places = [place for place, state in enumerate(states) if state["step"] == step]
             _kernels.adam_step(
-                chosen,
+                [parameters[place] for place in places],
                 [gradients[place] for place in places],
-                [self.state[parameter]["exp_avg"] for parameter in chosen],
-                [self.state[parameter]["exp_avg_sq"] for parameter in chosen],
+                [states[place]["exp_avg"] for place in places],
+                [states[place]["exp_avg_sq"] for place in places],
                 [kept[place] for place in places],
                 rate / (1 - beta1**step),
                 1 - beta1,
