@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from secateur.errors import PruningError
 from secateur.masks import Mask
-from secateur.pruning.gradients import batch_losses, evaluated, gradients_of, products_of
+from secateur.pruning.gradients import batch_losses, evaluated, gradients_of, owned, products_of
 from secateur.pruning.scores import Batches, Loss, Scores
 from secateur.registry import scores
 from secateur.seeds import generator as generator_for
@@ -34,12 +34,15 @@ def fisher(
     """
     with evaluated(model, mask) as parameters:
         weights = list(parameters.values())
-        total = [torch.zeros_like(weight) for weight in weights]
+        total: list[Tensor] = []
         count = 0
         examples = batches if gradients == "batch" or batches is None else _single_examples(batches)
         for value in batch_losses(model, examples, loss, "fisher"):
             found = gradients_of(value, weights)
-            torch._foreach_addcmul_(total, found, found)
+            if total:
+                torch._foreach_addcmul_(total, found, found)
+            else:
+                total = [owned(gradient, found[:place]).square_() for place, gradient in enumerate(found)]
             count += 1
         return {
             name: value.mul_(weight.detach().square()).div_(2 * count)

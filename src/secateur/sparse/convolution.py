@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.seeds import generator
+from secateur.sparse.backward import differentiable_once
 from secateur.sparse.linear import Activation
 from secateur.sparse.weight import SparseWeight
 
@@ -30,7 +30,7 @@ class _Convolution(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         values, packed, y = ctx.saved_tensors
         needs_x, needs_values, needs_bias = ctx.needs_input_grad[:3]

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from secateur.errors import PruningError
 from secateur.masks import Pattern
+from secateur.sparse.backward import differentiable_once
 from secateur.sparse.weight import SparseWeight
 
 
@@ -24,7 +24,7 @@ class _LookUp(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         (ids,) = ctx.saved_tensors
         dvalues = dy.new_empty(ctx.kernel.survivors)

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.seeds import generator
+from secateur.sparse.backward import differentiable_once
 from secateur.sparse.weight import SparseWeight
 
 Layout = Literal["batch", "feature"]
@@ -40,7 +40,7 @@ class _Product(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         values, saved, y = ctx.saved_tensors
         kernel = ctx.kernel

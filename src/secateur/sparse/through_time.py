@@ -7,9 +7,9 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from secateur import _kernels
+from secateur.sparse.backward import differentiable_once
 
 Arrangement = Literal["steps", "batch", "feature", "packed"]
 
@@ -31,7 +31,7 @@ class _IntoTiles(torch.autograd.Function):
         return tiled
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, d_tiled: Tensor) -> tuple[Tensor | None, ...]:
         dx = d_tiled.new_empty(ctx.shape)
         ctx.steps.out_of_tiles(ctx.arrangement, d_tiled.contiguous(), dx, torch.get_num_threads())
@@ -49,7 +49,7 @@ class _OutOfTiles(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         d_tiled = dy.new_empty(ctx.shape)
         ctx.steps.into_tiles(ctx.arrangement, dy.contiguous(), d_tiled, torch.get_num_threads())
@@ -103,7 +103,7 @@ class RecurrentLayer(torch.autograd.Function):
         return y, h_last, c_last
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dy: Tensor | None, dh_last: Tensor | None, dc_last: Tensor | None) -> tuple[Tensor | None, ...]:
         x, *saved = ctx.saved_tensors
         directions, _, hidden = ctx.state_shape

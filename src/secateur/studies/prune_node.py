@@ -18,7 +18,7 @@ from secateur.studies.nodes import ParentLink, Result, Workplace, mask_artefact,
 from secateur.training.states import restore_model
 
 
-@node_kinds.register("prune", version=1)
+@node_kinds.register("prune", version=2)
 def prune_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[str, ParentLink]) -> Result:
     """Draw a mask at the target density. Artefact: `mask`; facts: density, weights kept in each layer, emptied layers."""
     clock = stopwatch()

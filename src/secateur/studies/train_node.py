@@ -30,7 +30,7 @@ from secateur.training.states import State, restore_model
 _COST_EXAMPLES = 32
 
 
-@node_kinds.register("train", version=2)
+@node_kinds.register("train", version=3)
 def train_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[str, ParentLink]) -> Result:
     """Train. Artefacts: `metrics`, `state/best`, `state/end`, and `state/K` (weights) or `resumable/K` (with optimiser) as asked.
 
