@@ -13,7 +13,7 @@ Backward = Callable[..., Any]
 
 
 def differentiable_once(backward: Backward) -> Backward:
-    """torch's `once_differentiable`, which refuses second derivatives; its guard, some microseconds a call, is set up under `create_graph` alone."""
+    """torch's `once_differentiable`, refusing second derivatives; its guard, microseconds a call, is set up under `create_graph` alone."""
     guarded = once_differentiable(backward)
 
     @wraps(backward)
