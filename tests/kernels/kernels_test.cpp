@@ -17,6 +17,7 @@
 #include "parallel.h"
 #include "primitives.h"
 #include "reference.h"
+#include "selection.h"
 #include "words.h"
 
 using namespace secateur;
@@ -207,6 +208,40 @@ void test_bytes(int threads) {
     expect_close(out, wanted, "numbers", "bytes");
 }
 
+template <class T>
+void test_selection(std::int64_t size, bool ties) {
+    std::vector<T> scores = numbers<T>(size, 19);
+    if (ties)
+        for (T& score : scores) score = T(int(score * 3));
+    std::vector<std::uint8_t> candidates(std::size_t(size + 7) / 8), chosen(candidates.size()), drawn(candidates.size());
+    std::vector<std::int64_t> ranked;
+    const auto is_set = [](const std::vector<std::uint8_t>& bits, std::int64_t i) { return bool(bits[std::size_t(i >> 3)] >> (7 - (i & 7)) & 1); };
+    for (std::int64_t i = 0; i < size; ++i)
+        if (i * 7 % 11 < 5) candidates[std::size_t(i >> 3)] |= std::uint8_t(128 >> (i & 7)), ranked.push_back(i);
+    std::stable_sort(ranked.begin(), ranked.end(), [&](std::int64_t a, std::int64_t b) { return scores[std::size_t(a)] > scores[std::size_t(b)]; });
+    const auto count = std::int64_t(ranked.size()) / 3;
+    // Two stretches that meet within a byte compete as one.
+    const std::int64_t middle = std::min(size, size / 2 + 3);
+    const std::vector<Stretch<T>> both{{scores.data(), candidates.data(), chosen.data(), 0, middle}, {scores.data(), candidates.data(), chosen.data(), middle, size}};
+    if (choose_highest(both, count, false) != -1) std::printf("selection: finite scores are said to be none\n"), ++failures;
+    std::vector<bool> wanted(std::size_t(size), false);
+    for (std::int64_t i = 0; i < count; ++i) wanted[std::size_t(ranked[std::size_t(i)])] = true;
+    std::int64_t wrong = 0;
+    for (std::int64_t i = 0; i < size; ++i) wrong += is_set(chosen, i) != wanted[std::size_t(i)];
+    if (wrong) std::printf("selection of %lld: %lld places are wrong\n", static_cast<long long>(size), static_cast<long long>(wrong)), ++failures;
+    for (const std::int64_t some : {count, 2 * count}) {
+        std::fill(drawn.begin(), drawn.end(), std::uint8_t(0));
+        choose_at_random(candidates.data(), drawn.data(), size, some, 3);
+        std::int64_t outside = 0;
+        for (std::size_t i = 0; i < drawn.size(); ++i) outside += drawn[i] & ~candidates[i];
+        if (outside || count_set(drawn.data(), 0, size) != some) std::printf("a random choice is not exact\n"), ++failures;
+    }
+    std::vector<T> filled = scores;
+    fill_where(candidates.data(), chosen.data(), size, filled.data(), T(99));
+    for (std::int64_t i = 0; i < size; ++i)
+        if ((filled[std::size_t(i)] == T(99)) != (is_set(candidates, i) && !is_set(chosen, i))) std::printf("a place is filled wrongly\n"), ++failures;
+}
+
 void test_refusals() {
     const std::int64_t unsorted[] = {1, 0}, outside[] = {0, 9};
     for (const std::int64_t* columns : {unsorted, outside}) {
@@ -252,6 +287,8 @@ int main(int argc, char** argv) {
     for (const int threads : {1, 2, 4}) test_embedding(threads), test_bytes(threads);
     test_recurrent();
     test_refusals();
+    for (const std::int64_t size : {1, 100, 50'003})
+        for (const bool ties : {false, true}) test_selection<float>(size, ties), test_selection<double>(size, ties);
     // Several callers at once share one pattern, whose plans are built on first use.
     const Matrix matrix(200, 300, 0.2, 14);
     const Pattern pattern = matrix.pattern();
