@@ -68,9 +68,7 @@ class MaskHolding(torch.optim.Optimizer, ABC):
 
     def register_step_pre_hook(self, hook: Any) -> NoReturn:
         """Not here: no hooks are called around steps."""
-        raise NotImplementedError(
-            "this optimiser calls no hooks around its steps; the loop's points `gradients` and `updated` are there for that"
-        )
+        raise RuntimeError("this optimiser calls no hooks around its steps; the loop's points `gradients` and `updated` are there for that")
 
     register_step_post_hook = register_step_pre_hook
 
