@@ -65,31 +65,33 @@ def compare(python: str, batch: int, density: float, threads: int, rounds: int) 
     import torch
     from torch import nn
 
-    from secateur.masks import random_pattern
-    from secateur.sparse import SparseLinear
+    from secateur.masks import Mask, random_pattern
+    from secateur.sparse import compress
 
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     drawn = torch.Generator().manual_seed(0)
     x = torch.randn(batch, WIDTH, generator=drawn)
-    feature_major = batch > 1
-    layers, denses = [], []
+    denses: list[nn.Module] = []
+    patterns = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         np.save(folder / "x.npy", x.numpy())
         for layer in range(LAYERS):
             dense = nn.Linear(WIDTH, WIDTH)
-            kept = random_pattern((WIDTH, WIDTH), int(density * WIDTH * WIDTH + 0.5), layer, "inference").tensor()
+            pattern = random_pattern((WIDTH, WIDTH), int(density * WIDTH * WIDTH + 0.5), layer, "inference")
             with torch.no_grad():
-                dense.weight.copy_(torch.randn(WIDTH, WIDTH, generator=drawn) * kept * (2 / (density * WIDTH)) ** 0.5)
+                dense.weight.copy_(torch.randn(WIDTH, WIDTH, generator=drawn) * pattern.tensor() * (2 / (density * WIDTH)) ** 0.5)
             np.save(folder / f"weight{layer}.npy", dense.weight.detach().numpy())
             np.save(folder / f"bias{layer}.npy", dense.bias.detach().numpy())
             denses += [dense, nn.ReLU()]
-            layers.append(SparseLinear.from_dense(dense, kept, layout="feature" if feature_major else "batch", activation="relu"))
-        dense_network, chain = nn.Sequential(*denses), nn.Sequential(*layers)
+            patterns[f"{2 * layer}.weight"] = pattern
+        dense_network = nn.Sequential(*denses)
+        network = compress(dense_network, Mask(patterns))
 
         def ours() -> torch.Tensor:
-            return chain(x.t().contiguous()).t().contiguous() if feature_major else chain(x)
+            found: torch.Tensor = network(x)
+            return found
 
         arguments = [python, __file__, "--serve", name, "--batch", str(batch), "--threads", str(threads)]
         with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other, torch.inference_mode():

@@ -106,6 +106,7 @@ void conv_forward(const ConvForward<T>& layer) {
             product.ld_y = kTile;
             product.bias = layer.bias;
             product.start = layer.bias ? Start::bias : Start::zero;
+            product.relu = layer.relu;
             product.tile = kTile;
             primitives<T>().product(product, 0);
         }
@@ -118,7 +119,7 @@ void conv_forward(const ConvForward<T>& layer) {
                     const std::int64_t at = example * pitch + i, tile = at / kTile;
                     const std::int64_t n = std::min(positions - i, (tile + 1) * kTile - at);
                     const T* from = sums + (tile * outputs + output) * kTile + at % kTile;
-                    for (std::int64_t j = 0; j < n; ++j) to[i + j] = layer.relu && !(from[j] > T(0)) ? T(0) : from[j];
+                    std::copy_n(from, n, to + i);
                     i += n;
                 }
             }

@@ -1,4 +1,4 @@
-// Between torch's layouts and the kernels' tiles: blocked transposes, zero padding, and the activation; bytes to numbers.
+// Between torch's layouts and the kernels' tiles: blocked transposes and zero padding; bytes to numbers.
 #pragma once
 
 #include "primitives.h"
@@ -33,14 +33,11 @@ SECATEUR_INLINE void pack_block(const Edge<T>& edge, std::int64_t feature, std::
     SECATEUR_UNROLL for (int i = 0; i < W; ++i) store<W>(to + i * edge.ld_inside, v[i]);
 }
 
-template <class T, int W, bool Whole, bool Relu>
+template <class T, int W, bool Whole>
 SECATEUR_INLINE void unpack_block(const Edge<T>& edge, std::int64_t feature, std::int64_t first) {
     Vec<T, W> v[W];
     const T* from = edge.inside + feature * edge.ld_inside + first;
-    SECATEUR_UNROLL for (int i = 0; i < W; ++i) {
-        v[i] = load<W>(from + i * edge.ld_inside);
-        if constexpr (Relu) v[i] = where_positive<T, W>(v[i], v[i]);
-    }
+    SECATEUR_UNROLL for (int i = 0; i < W; ++i) v[i] = load<W>(from + i * edge.ld_inside);
     transpose<W, T>(v);
     T* to = edge.outside + first * edge.ld + feature;
     SECATEUR_UNROLL for (int i = 0; i < W; ++i)
@@ -63,19 +60,16 @@ SECATEUR_INLINE void pack_examples(const Edge<T>& edge) {
         }
 }
 
-template <class T, int W, bool Relu>
+template <class T, int W>
 SECATEUR_INLINE void unpack_examples(const Edge<T>& edge) {
     std::int64_t feature = 0;
     for (; feature + W <= edge.features; feature += W) {
         int first = 0;
-        for (; first + W <= edge.count; first += W) unpack_block<T, W, true, Relu>(edge, feature, first);
-        for (; first < edge.count; first += W) unpack_block<T, W, false, Relu>(edge, feature, first);
+        for (; first + W <= edge.count; first += W) unpack_block<T, W, true>(edge, feature, first);
+        for (; first < edge.count; first += W) unpack_block<T, W, false>(edge, feature, first);
     }
     for (; feature < edge.features; ++feature)
-        for (std::int64_t i = 0; i < edge.count; ++i) {
-            const T value = edge.inside[feature * edge.ld_inside + i];
-            edge.outside[i * edge.ld + feature] = Relu && !(value > T(0)) ? T(0) : value;
-        }
+        for (std::int64_t i = 0; i < edge.count; ++i) edge.outside[i * edge.ld + feature] = edge.inside[feature * edge.ld_inside + i];
 }
 
 template <class T>
@@ -102,11 +96,8 @@ void unpack_features(const Edge<T>& edge) {
         const T* from = edge.inside + feature * edge.ld_inside;
         T* to = edge.outside + feature * edge.ld;
         std::int64_t i = 0;
-        for (; i + W <= edge.count; i += W) {
-            const Vec<T, W> v = load<W>(from + i);
-            store<W>(to + i, edge.relu ? where_positive<T, W>(v, v) : v);
-        }
-        for (; i < edge.count; ++i) to[i] = edge.relu && !(from[i] > T(0)) ? T(0) : from[i];
+        for (; i + W <= edge.count; i += W) store<W>(to + i, load<W>(from + i));
+        for (; i < edge.count; ++i) to[i] = from[i];
     }
 }
 
@@ -128,7 +119,7 @@ struct PackExamples {
 };
 template <class T, int W>
 struct UnpackExamples {
-    static void run(const Edge<T>& edge) { edge.relu ? unpack_examples<T, W, true>(edge) : unpack_examples<T, W, false>(edge); }
+    static void run(const Edge<T>& edge) { unpack_examples<T, W>(edge); }
 };
 
 template <class T>

@@ -97,10 +97,10 @@ SECATEUR_INLINE void gradients_of_columns(const Gradients<T>& task, const Segmen
             SECATEUR_UNROLL for (int j = 0; j < N; ++j) dx[r][j] = add ? load<W>(to[r] + j * W) : Vec<T, W>{};
         }
     }
-    const auto dot_of = [&](std::uint32_t entry, int r) __attribute__((always_inline)) {
-        const T* from = dy + row(rows[entry]);
+    const auto dot_of = [&](std::uint16_t at_row, std::uint32_t place, int r) __attribute__((always_inline)) {
+        const T* from = dy + row(at_row);
         Vec<T, W> w, dot{};
-        if constexpr (Dx) w = broadcast<W>(task.values[places[entry]]);
+        if constexpr (Dx) w = broadcast<W>(task.values[place]);
         SECATEUR_UNROLL for (int j = 0; j < N; ++j) {
             Vec<T, W> d = load<W>(from + j * W);
             if constexpr (Dx && Dvalues) SECATEUR_KEEP(d);
@@ -122,7 +122,9 @@ SECATEUR_INLINE void gradients_of_columns(const Gradients<T>& task, const Segmen
         }
         for (; entry < stop; entry += entries) {
             Vec<T, W> dot[entries];
-            SECATEUR_UNROLL for (int i = 0; i < entries; ++i) dot[i] = dot_of(entry + std::uint32_t(i), i % R);
+            const auto at_rows = together<entries>(rows + entry);
+            const auto at_places = together<Dx ? entries : 1>(places + entry);
+            SECATEUR_UNROLL for (int i = 0; i < entries; ++i) dot[i] = dot_of(at_rows[i], at_places[Dx ? i : 0], i % R);
             if constexpr (Dvalues) {
                 store<W>(folded, fold<T, W, 0>(dot[0], dot[1]));
                 folded += W;
@@ -133,7 +135,7 @@ SECATEUR_INLINE void gradients_of_columns(const Gradients<T>& task, const Segmen
     }
     if constexpr (Dvalues && R == 1)
         if (length % 2) {
-            store<W>(dots.folded + dots.filled * W, fold<T, W, 0>(dot_of(length - 1, 0), Vec<T, W>{}));
+            store<W>(dots.folded + dots.filled * W, fold<T, W, 0>(dot_of(rows[length - 1], places[length - 1], 0), Vec<T, W>{}));
             if (++dots.filled == Dots<T, W>::capacity) dots.write();
         }
     if constexpr (Dx)

@@ -5,17 +5,11 @@
 #include "parallel.h"
 #include "primitives.h"
 #include "scratch.h"
+#include "tiles.h"
 #include "tiling.h"
 
 namespace secateur {
 namespace {
-
-// Activations as the kernels read them: tile t begins at `data + t * step`, its features `ld` apart.
-template <class T>
-struct Tiles {
-    T* data;
-    std::int64_t step, ld;
-};
 
 // Feature-major activations need no copy where whole tiles lie in them.
 bool usable_in_place(const Tiling& tiling, std::int64_t batch) {
@@ -25,43 +19,6 @@ bool usable_in_place(const Tiling& tiling, std::int64_t batch) {
 template <class T>
 Tiles<T> in_place(T* data, const Tiling& tiling, std::int64_t batch) {
     return {data, tiling.tile, batch};
-}
-
-template <class T>
-Tiles<T> packed_tiles(T* data, const Tiling& tiling, std::int64_t features) {
-    return {data, features * tiling.tile, tiling.tile};
-}
-
-template <class T>
-Edge<T> edge_of(const T* outside, bool feature_major, std::int64_t all_features, std::int64_t batch, std::int64_t example, int width,
-                std::int64_t first, std::int64_t last, T* inside, std::int64_t ld_inside) {
-    Edge<T> edge{};
-    edge.ld = feature_major ? batch : all_features;
-    edge.outside = const_cast<T*>(outside) + (feature_major ? first * batch + example : example * all_features + first);
-    edge.feature_major = feature_major;
-    edge.features = last - first;
-    edge.count = std::clamp<std::int64_t>(batch - example, 0, width);
-    edge.inside = inside;
-    edge.ld_inside = ld_inside;
-    edge.tile = width;
-    return edge;
-}
-
-// This thread's share of packing `outside` (and masking it by `positive`) into `tiles`.
-template <class T>
-void pack_share(const Team& team, const T* outside, const T* positive, bool feature_major, std::int64_t features, std::int64_t batch,
-                const Tiling& tiling, const Tiles<T>& tiles) {
-    constexpr std::int64_t chunk = 64;
-    const std::int64_t chunks = (features + chunk - 1) / chunk;
-    std::int64_t begin, end;
-    team.share(chunks * tiling.tiles, begin, end);
-    for (std::int64_t item = begin; item < end; ++item) {
-        const std::int64_t tile = item / chunks, first = item % chunks * chunk, last = std::min(first + chunk, features);
-        T* inside = tiles.data + tile * tiles.step + first * tiles.ld;
-        Edge<T> edge = edge_of(outside, feature_major, features, batch, tile * tiling.tile, tiling.tile, first, last, inside, tiles.ld);
-        if (positive) edge.positive = positive + (edge.outside - outside);
-        primitives<T>().pack(edge);
-    }
 }
 
 // Into how many parts, of whole vectors, each tile is cut so that the parts can be shared out evenly; 0: threads share rows instead.
@@ -76,15 +33,6 @@ int cuts_of_a_tile(const Pattern& pattern, const Tiling& tiling, int threads) {
 // Tiles are summed in two groups where edges cost as much as the walk: two threads then share no example.
 int groups_of_tiles(const Pattern& pattern, const Tiling& tiling, bool feature_major) {
     return tiling.tiles > 1 && edges_matter(pattern, feature_major) ? 2 : 1;
-}
-
-// One tile, all features.
-template <class T>
-void pack_tile(const T* outside, const T* positive, bool feature_major, std::int64_t features, std::int64_t batch, const Tiling& tiling,
-               std::int64_t tile, T* packed) {
-    Edge<T> edge = edge_of(outside, feature_major, features, batch, tile * tiling.tile, tiling.tile, 0, features, packed, tiling.tile);
-    if (positive) edge.positive = positive + (edge.outside - outside);
-    primitives<T>().pack(edge);
 }
 
 template <class T>
@@ -110,8 +58,8 @@ void linear_forward(const LinearForward<T>& layer) {
     const Pattern& pattern = *layer.pattern;
     const std::int64_t rows = pattern.rows(), columns = pattern.columns(), batch = layer.batch;
     if (batch == 0 || rows == 0) return;
+    if (batch == 1 && !layer.packed) return forward_of_one(layer, threads_for(kOneExample * pattern.survivors(), layer.threads));
     const int threads = threads_for(pattern.survivors() * batch, layer.threads);
-    if (batch == 1 && !layer.packed) return forward_of_one(layer, threads);
     const Tiling tiling = tiling_for<T>(pattern, batch, layer.feature_major);
     const bool direct = layer.feature_major && usable_in_place(tiling, batch);
     const int cuts = direct ? 0 : cuts_of_a_tile(pattern, tiling, threads);
@@ -136,11 +84,11 @@ void linear_forward(const LinearForward<T>& layer) {
         product.first_row = direct ? 0 : first;
         product.bias = layer.bias;
         product.start = layer.bias ? Start::bias : Start::zero;
+        product.relu = layer.relu;
         product.tile = width;
         primitives<T>().product(product, panel);
-        if (direct && !layer.relu) return;
-        Edge<T> edge = edge_of<T>(layer.y, layer.feature_major, rows, batch, tile * tiling.tile + at, width, first, last, y + (direct ? first * ld_y : 0), ld_y);
-        edge.relu = layer.relu;
+        if (direct) return;
+        const Edge<T> edge = edge_of<T>(layer.y, layer.feature_major, rows, batch, tile * tiling.tile + at, width, first, last, y, ld_y);
         if (edge.count > 0) primitives<T>().unpack(edge);
     };
     parallel(threads, [&](Team& team) {

@@ -72,7 +72,7 @@ void product_of_vector(const PlanView& plan, int panel, const std::uint16_t* low
     }
     if (relu)
         for (std::uint32_t line = plan.panel_lines[panel]; line < plan.panel_lines[panel + 1]; ++line)
-            if (!(y[line] > T(0))) y[line] = T(0);
+            if (y[line] < T(0)) y[line] = T(0);
 }
 
 }  // namespace secateur::SECATEUR_ISA

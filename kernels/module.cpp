@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
@@ -9,8 +10,10 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include "chain.h"
 #include "conv.h"
 #include "embedding.h"
 #include "linear.h"
@@ -96,6 +99,27 @@ void backward_of(const Pattern& pattern, Number number, nb::handle values, nb::h
     layer.threads = checked_threads(threads);
     const nb::gil_scoped_release released;
     linear_backward(layer);
+}
+
+// One layer of a chain as Python gives it: (pattern, values, bias or None, relu).
+using Link = std::tuple<const Pattern*, nb::handle, nb::handle, bool>;
+
+template <class T>
+void chain_of(const std::vector<Link>& links, Number number, nb::handle x, nb::handle y, int threads) {
+    const std::int64_t batch = length_of(x, "x", 2, 0);
+    std::vector<ChainLayer<T>> layers;
+    for (const auto& [pattern, values, bias, relu] : links) {
+        if (!pattern) throw nb::type_error("a layer of a chain has a pattern");
+        if (!layers.empty() && pattern->columns() != layers.back().pattern->rows())
+            throw std::invalid_argument("each layer of a chain takes what the one before it gives");
+        layers.push_back({pattern, static_cast<const T*>(memory_of(values, "values", number, {pattern->survivors()})),
+                          static_cast<const T*>(memory_or_null(bias, "bias", number, {pattern->rows()})), relu});
+    }
+    const auto* from = static_cast<const T*>(memory_of(x, "x", number, {batch, layers.front().pattern->columns()}));
+    auto* to = static_cast<T*>(memory_of(y, "y", number, {batch, layers.back().pattern->rows()}));
+    checked_threads(threads);
+    const nb::gil_scoped_release released;
+    chain_forward(layers, from, batch, to, threads);
 }
 
 // The shape of a convolution whose input is `x`, checked.
@@ -318,6 +342,14 @@ NB_MODULE(_kernels, module) {
                  (number == Number::single ? embedding_backward_of<float> : embedding_backward_of<double>)(pattern, number, ids, dy, dvalues, threads);
              },
              "ids"_a, "dy"_a, "dvalues"_a, "threads"_a);
+    module.def("chain_forward",
+               [](const std::vector<Link>& links, nb::handle x, nb::handle y, int threads) {
+                   if (links.empty()) throw std::invalid_argument("a chain has at least one layer");
+                   const Number number = number_of(x, "x");
+                   (number == Number::single ? chain_of<float> : chain_of<double>)(links, number, x, y, threads);
+               },
+               "links"_a, "x"_a, "y"_a, "threads"_a,
+               "y (batch, outputs) of x (batch, inputs) through sparse linear layers, each (pattern, values, bias or None, relu).");
     bind_bytes(module);
     bind_recurrent(module);
     bind_optimizer(module);

@@ -84,7 +84,7 @@ Plan make_product_plan(const Pattern& pattern, std::int64_t width, int panels, i
                 std::uint32_t end = begin;
                 while (end < starts[row + 1] && pattern.column(end) < blocks.end(block)) ++end;
                 next[row] = end;
-                if (end == begin && block > 0) continue;
+                if (end == begin && block > 0 && block + 1 < blocks.count) continue;
                 segments.push_back({row, begin});
                 lengths.push_back(end - begin);
             }

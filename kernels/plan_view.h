@@ -27,7 +27,7 @@ struct Piece {
 };
 
 // Panel p holds lines [panel_lines[p], panel_lines[p + 1]). Pieces stand by panel, then by block; the first block of a panel has a
-// segment for every line of it.
+// segment for every line of it, where sums start; so has the last block of a product, where they end.
 struct PlanView {
     int panels;
     std::int64_t blocks;

@@ -25,6 +25,7 @@ struct Product {  // y = W x + start, for the rows of one panel
     std::int64_t ld_y, first_row;
     const T* bias;               // (rows), for Start::bias
     Start start;
+    bool relu;                   // at the end negative sums become zero
     int tile;
 };
 
@@ -54,7 +55,6 @@ struct Edge {  // between torch's layout and a tile: `count` examples of `featur
     T* inside;                   // (features, ld_inside)
     std::int64_t ld_inside;
     const T* positive;           // pack: where this (of `outside`'s layout) is not above zero, zero is packed; null: everywhere as it is
-    bool relu;                   // unpack: negative numbers become zero
     int tile;
 };
 

@@ -55,6 +55,26 @@ SECATEUR_INLINE Vec<T, W> broadcast(T value) {
     return value - Vec<T, W>{};
 }
 
+// What is left of ReLU's input; not a number stays one.
+template <int W, class T>
+SECATEUR_INLINE Vec<T, W> positive_part(Vec<T, W> v) {
+    return v < Vec<T, W>{} ? Vec<T, W>{} : v;
+}
+
+// Count small integers that one load fetches: loads are what the kernels have too few of.
+template <int Count, class I>
+struct Together {
+    static_assert(Count * sizeof(I) <= 8);
+    std::uint64_t bits = 0;
+    SECATEUR_INLINE I operator[](int i) const { return I(bits >> (8 * sizeof(I) * std::size_t(i))); }
+};
+template <int Count, class I>
+SECATEUR_INLINE Together<Count, I> together(const I* from) {
+    Together<Count, I> loaded;
+    __builtin_memcpy(&loaded.bits, from, Count * sizeof(I));
+    return loaded;
+}
+
 template <int... I>
 struct Lanes {};
 template <int N, int... I>

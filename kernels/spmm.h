@@ -33,7 +33,7 @@ SECATEUR_INLINE void start_row(Vec<T, W>* sum, const T* y, Start start, const T*
 // R rows of equal length at once, N vectors of W examples each: R * N sums stay in registers.
 template <class T, int W, int N, int R, class Where>
 SECATEUR_INLINE void product_rows(const Segment* segment, std::uint32_t length, const std::uint16_t* columns, const T* values, const T* x,
-                                  Where where, T* y, std::int64_t ld_y, std::int64_t first_row, Start start, const T* bias, bool ahead) {
+                                  Where where, T* y, std::int64_t ld_y, std::int64_t first_row, Start start, const T* bias, bool relu, bool ahead) {
     Vec<T, W> sum[R][N];
     SECATEUR_UNROLL for (int r = 0; r < R; ++r) start_row<T, W, N>(sum[r], y + (segment[r].line - first_row) * ld_y, start, bias, segment[r].line);
     const std::uint16_t* column[R];
@@ -49,34 +49,45 @@ SECATEUR_INLINE void product_rows(const Segment* segment, std::uint32_t length, 
             __builtin_prefetch(values + later + 64 / sizeof(T));
             __builtin_prefetch(columns + later);
         }
-    for (std::uint32_t k = 0; k < length; ++k) {
-        SECATEUR_UNROLL for (int r = 0; r < R; ++r) {
-            const T* from = x + where(column[r][k]);
-            const Vec<T, W> w = broadcast<W>(value[r][k]);
-            SECATEUR_UNROLL for (int j = 0; j < N; ++j) sum[r][j] += w * load<W>(from + j * W);
-        }
+    const auto add = [&](int r, std::uint16_t low, std::uint32_t k) __attribute__((always_inline)) {
+        const T* from = x + where(low);
+        const Vec<T, W> w = broadcast<W>(value[r][k]);
+        SECATEUR_UNROLL for (int j = 0; j < N; ++j) sum[r][j] += w * load<W>(from + j * W);
+    };
+    std::uint32_t k = 0;
+    for (; k + 4 <= length; k += 4) {
+        Together<4, std::uint16_t> low[R];
+        SECATEUR_UNROLL for (int r = 0; r < R; ++r) low[r] = together<4>(column[r] + k);
+        SECATEUR_UNROLL for (int i = 0; i < 4; ++i)
+            SECATEUR_UNROLL for (int r = 0; r < R; ++r) add(r, low[r][i], k + std::uint32_t(i));
     }
+    for (; k < length; ++k)
+        SECATEUR_UNROLL for (int r = 0; r < R; ++r) add(r, column[r][k], k);
     SECATEUR_UNROLL for (int r = 0; r < R; ++r)
-        SECATEUR_UNROLL for (int j = 0; j < N; ++j) store<W>(y + (segment[r].line - first_row) * ld_y + j * W, sum[r][j]);
+        SECATEUR_UNROLL for (int j = 0; j < N; ++j) {
+            const Vec<T, W> y_j = relu ? positive_part<W, T>(sum[r][j]) : sum[r][j];
+            store<W>(y + (segment[r].line - first_row) * ld_y + j * W, y_j);
+        }
 }
 
 template <class T, int W, int N, class Where>
-void product_piece(const Product<T>& product, const Piece& piece, bool first, const T* x, Where where, T* y) {
+void product_piece(const Product<T>& product, const Piece& piece, bool first, bool last, const T* x, Where where, T* y) {
     // Several short rows at once hide the latency of the sums; more would not fit the registers.
-    constexpr int R = N <= 2 ? 4 : N <= 4 ? 2 : 1;
+    constexpr int R = N == 1 ? 4 : N <= 4 ? 2 : 1;
     const Segment* segment = product.plan.segments + piece.first_segment;
     const Group* group = product.plan.groups + piece.first_group;
     const Start start = first ? product.start : Start::add;
+    const bool relu = product.relu && last;
     // A block's piece of a row is short and the next row's lies elsewhere: the processor does not foresee it.
     const bool ahead = product.plan.blocks > 1;
     for (std::uint32_t g = 0; g < piece.groups; ++g) {
         const std::uint32_t length = group[g].length;
         std::uint32_t s = 0;
         for (; s + R <= group[g].segments; s += R, segment += R)
-            product_rows<T, W, N, R>(segment, length, product.low_columns, product.values, x, where, y, product.ld_y, product.first_row, start, product.bias, ahead);
+            product_rows<T, W, N, R>(segment, length, product.low_columns, product.values, x, where, y, product.ld_y, product.first_row, start, product.bias, relu, ahead);
         if constexpr (R > 1)
             for (; s < group[g].segments; ++s, ++segment)
-                product_rows<T, W, N, 1>(segment, length, product.low_columns, product.values, x, where, y, product.ld_y, product.first_row, start, product.bias, ahead);
+                product_rows<T, W, N, 1>(segment, length, product.low_columns, product.values, x, where, y, product.ld_y, product.first_row, start, product.bias, relu, ahead);
     }
 }
 
@@ -85,12 +96,13 @@ template <class T, int W, int N>
 void product_columns(const Product<T>& product, int panel, std::int64_t block, int at) {
     const Piece& piece = product.plan.piece(panel, block);
     const T* x = product.x + at;
+    const bool first = block == 0, last = block + 1 == product.plan.blocks;
     if (product.offsets)
-        product_piece<T, W, N>(product, piece, block == 0, x, Tabled{product.offsets + piece.base}, product.y + at);
-    else if (N == 4 && product.ld_x == 4 * W)
-        product_piece<T, W, N>(product, piece, block == 0, x + piece.base * product.ld_x, Packed<4 * W>{}, product.y + at);
+        product_piece<T, W, N>(product, piece, first, last, x, Tabled{product.offsets + piece.base}, product.y + at);
+    else if ((N == 4 || N == 2) && product.ld_x == N * W)
+        product_piece<T, W, N>(product, piece, first, last, x + piece.base * product.ld_x, Packed<N * W>{}, product.y + at);
     else
-        product_piece<T, W, N>(product, piece, block == 0, x + piece.base * product.ld_x, Strided{product.ld_x}, product.y + at);
+        product_piece<T, W, N>(product, piece, first, last, x + piece.base * product.ld_x, Strided{product.ld_x}, product.y + at);
 }
 
 template <class T>

@@ -19,19 +19,35 @@ struct Tiling {
 // Sizes of the tile worth having, in examples; a batch takes the smallest that holds it.
 constexpr int kTiles[] = {2, 4, 8, 16, 32, 48, 64, 96, 128};
 
+constexpr std::int64_t kWidestBlock = 65536;
+
 // Whether a row has so few survivors that the edges of a call, where it has any, cost as much as its walk.
 inline bool edges_matter(const Pattern& pattern, bool feature_major) { return !feature_major && pattern.survivors() <= 32 * pattern.rows(); }
 
+// Lines of the operand whose tile fills the first-level cache.
+template <class T>
+std::int64_t lines_in_cache(int tile) {
+    return 32 * 1024 / (tile * std::int64_t(sizeof(T)));
+}
+
+// Whether cutting the matrix into blocks pays: below some survivors in a line of a block, loading and storing the line's sums costs more
+// than the cache saves.
+template <class T>
+bool blocks_pay(const Pattern& pattern, std::int64_t batch) {
+    constexpr double fewest = 8;
+    return pattern.density() * double(lines_in_cache<T>(64)) >= fewest && batch > 16;
+}
+
+// The lines of a block of a product whose tiles have this size.
+template <class T>
+std::int64_t block_width(const Pattern& pattern, int tile, std::int64_t batch) {
+    return blocks_pay<T>(pattern, batch) ? lines_in_cache<T>(tile) : kWidestBlock;
+}
+
 template <class T>
 Tiling tiling_for(const Pattern& pattern, std::int64_t batch, bool feature_major = false) {
-    constexpr std::int64_t cache = 32 * 1024;
-    constexpr std::int64_t widest_block = 65536;
-    // Below this many survivors in a line of a block, loading and storing the line's sums costs more than the cache saves.
-    constexpr double fewest = 8;
-    constexpr int full = 64;
     Tiling tiling{};
-    const auto wide = [&](int tile) { return cache / (tile * std::int64_t(sizeof(T))); };
-    tiling.blocked = pattern.density() * double(wide(full)) >= fewest && batch > 16;
+    tiling.blocked = blocks_pay<T>(pattern, batch);
     // Where edges matter two threads take half of the batch each, rather than half of the rows.
     const bool halves = edges_matter(pattern, feature_major) && (batch == 64 || batch == 128);
     const int most = halves ? int(batch / 2) : tiling.blocked ? 64 : 128;
@@ -45,9 +61,12 @@ Tiling tiling_for(const Pattern& pattern, std::int64_t batch, bool feature_major
         }
     }
     tiling.tiles = (batch + tiling.tile - 1) / tiling.tile;
-    tiling.width = tiling.blocked ? wide(tiling.tile) : widest_block;
+    tiling.width = block_width<T>(pattern, tiling.tile, batch);
     return tiling;
 }
+
+// A survivor that gathers its one example takes as long as this many multiply-adds of a tile.
+constexpr std::int64_t kOneExample = 8;
 
 // The number of threads that `work` multiply-adds keep busy.
 inline int threads_for(std::int64_t work, int wanted) {

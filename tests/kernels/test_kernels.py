@@ -159,6 +159,27 @@ def test_wrong_gradients_raise() -> None:
             pattern().linear_backward(**{**good, name: wrong})
 
 
+def test_chains_check_too() -> None:
+    link = (pattern(), torch.zeros(6), None, True)
+    other = (_kernels.Pattern(2, 3, np.array([0, 1, 1]), np.array([2])), torch.zeros(1), torch.zeros(2), False)
+    x, y = torch.zeros(5, 4), torch.zeros(5, 2)
+    _kernels.chain_forward([link, other], x, y, 2)
+    wrong: list[tuple[list[Any], Any, Any, int]] = [
+        ([], x, y, 1),
+        ([other, link], x, y, 1),
+        ([link, (other[0], torch.zeros(2), None, False)], x, y, 1),
+        ([link, (other[0], torch.zeros(1, dtype=torch.float64), None, False)], x, y, 1),
+        ([link, (other[0], other[1], torch.zeros(3), False)], x, y, 1),
+        ([link, (None, other[1], None, False)], x, y, 1),
+        ([link, other], torch.zeros(5, 3), y, 1),
+        ([link, other], x, torch.zeros(4, 2), 1),
+        ([link, other], x, y, 0),
+    ]
+    for links, inputs, outputs, threads in wrong:
+        with pytest.raises((TypeError, ValueError)):
+            _kernels.chain_forward(links, inputs, outputs, threads)
+
+
 def test_convolution_and_embedding_check_too() -> None:
     with pytest.raises(ValueError, match="taps"):
         pattern().conv_packed_size(torch.zeros(2, 1, 9), 3, 1, 0, 1)

@@ -73,11 +73,9 @@ class Attention(nn.Module):
         return x.view(batch, length, self.heads, width // self.heads).transpose(1, 2)
 
 
-class FeedForward(nn.Sequential):
+def feed_forward(width: int, inner: int, dropout: float) -> nn.Sequential:
     """width -> inner, ReLU, dropout -> width."""
-
-    def __init__(self, width: int, inner: int, dropout: float) -> None:
-        super().__init__(nn.Linear(width, inner), nn.ReLU(), Dropout(dropout), nn.Linear(inner, width))
+    return nn.Sequential(nn.Linear(width, inner), nn.ReLU(), Dropout(dropout), nn.Linear(inner, width))
 
 
 class EncoderLayer(nn.Module):
@@ -86,7 +84,7 @@ class EncoderLayer(nn.Module):
     def __init__(self, width: int, inner: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.attention = Attention(width, heads, dropout)
-        self.feed_forward = FeedForward(width, inner, dropout)
+        self.feed_forward = feed_forward(width, inner, dropout)
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(2)])
         self.dropout = Dropout(dropout)
 
@@ -105,7 +103,7 @@ class DecoderLayer(nn.Module):
         super().__init__()
         self.attention = Attention(width, heads, dropout)
         self.over_source = Attention(width, heads, dropout)
-        self.feed_forward = FeedForward(width, inner, dropout)
+        self.feed_forward = feed_forward(width, inner, dropout)
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(3)])
         self.dropout = Dropout(dropout)
 

@@ -8,6 +8,7 @@ from secateur.sparse.embedding import SparseEmbedding
 from secateur.sparse.execution import Crossovers, choose_execution, shipped_crossovers
 from secateur.sparse.linear import SparseLinear, sparse_linear
 from secateur.sparse.recurrent import SparseGRU, SparseLSTM, SparseRNN
+from secateur.sparse.sequential import SparseSequential
 from secateur.sparse.ticket import Ticket
 from secateur.sparse.weight import SparseWeight
 
@@ -20,6 +21,7 @@ __all__ = [
     "SparseLinear",
     "SparseMultiheadAttention",
     "SparseRNN",
+    "SparseSequential",
     "SparseWeight",
     "Ticket",
     "choose_execution",

@@ -269,10 +269,6 @@ def _training_cases(density: float) -> Cases:
 def _inference_cases(density: float) -> Cases:
     for batch in (64, 1):
         network, sparse = _pruned(1024, density)
-        fused = nn.Sequential(*(layer for layer in sparse.children() if isinstance(layer, SparseLinear)))
-        for layer in fused:
-            assert isinstance(layer, SparseLinear)
-            layer.activation = "relu"
         x = _drawn(batch, 1024)
         with torch.inference_mode():
             yield (
@@ -280,6 +276,5 @@ def _inference_cases(density: float) -> Cases:
                 {
                     "dense": partial(network, x),
                     "sparse": partial(sparse, x),
-                    "sparse, ReLU fused": partial(fused, x),
                 },
             )

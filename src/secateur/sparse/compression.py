@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Literal, cast
@@ -15,6 +16,8 @@ from secateur.linear_maps import linear_maps
 from secateur.masks import Mask, Pattern, apply, parameters_of
 from secateur.sparse.conversion import Counterpart, SparseLayer, counterpart_of
 from secateur.sparse.execution import Crossovers, choose_execution
+from secateur.sparse.linear import SparseLinear
+from secateur.sparse.sequential import SparseSequential
 from secateur.sparse.weight import SparseWeight
 
 Layers = Literal["all", "auto"] | Iterable[str]
@@ -26,7 +29,8 @@ def compress(
     """`model` with sparse layers in the place of those that `mask` prunes: a copy, unless `in_place`.
 
     `layers`: "all" that have a sparse counterpart; "auto", those whose sparse form is the faster one at `batch` examples by the
-    table `crossovers`; or names of modules (fnmatch patterns). What stays dense has its pruned weights at zero. A tensor that
+    table `crossovers`; or names of modules (fnmatch patterns). What stays dense has its pruned weights at zero. An `nn.Sequential` with
+    sparse linear layers becomes a `SparseSequential`. A tensor that
     several layers share stays one; it stays dense if one of them has no sparse counterpart. `PruningError` for a mask that does
     not fit, and for a name that matches no layer with a counterpart.
     """
@@ -53,7 +57,7 @@ def compress(
         module, counterpart = found[name]
         made = counterpart.make(module, {local: sparse(module.get_parameter(local)) for local in counterpart.weights(module)})
         replacements[id(module)] = _with_hooks(made.train(module.training), module)
-    return _replaced(model, replacements)
+    return _resequenced(_replaced(model, replacements), nn.Sequential, SparseSequential)
 
 
 def decompress(model: nn.Module, *, in_place: bool = False) -> nn.Module:
@@ -73,7 +77,7 @@ def decompress(model: nn.Module, *, in_place: bool = False) -> nn.Module:
         for local, bias in _dense_parameters(module):
             setattr(made.get_submodule(local.rpartition(".")[0]), local.rpartition(".")[2], bias)
         replacements[id(module)] = _with_hooks(made.train(module.training), module)
-    return _replaced(model, replacements)
+    return _resequenced(_replaced(model, replacements), SparseSequential, nn.Sequential)
 
 
 def mask_of(model: nn.Module) -> Mask:
@@ -181,6 +185,16 @@ def _replaced(model: nn.Module, replacements: Mapping[int, nn.Module]) -> nn.Mod
         for name, child in list(parent._modules.items()):
             if child is not None and id(child) in replacements:
                 setattr(parent, name, replacements[id(child)])
+    return model
+
+
+def _resequenced(model: nn.Module, old: type[nn.Sequential], new: type[nn.Sequential]) -> nn.Module:
+    """`model` with sequences of class `new` in the place of those of class `old`; sparse ones where a child is `SparseLinear`."""
+    for module in reversed(list(model.modules())):
+        if type(module) is old and (new is nn.Sequential or any(isinstance(child, SparseLinear) for child in module)):
+            sequence = new(OrderedDict(module._modules))
+            sequence.training = module.training
+            model = _replaced(model, {id(module): _with_hooks(sequence, module)})
     return model
 
 
