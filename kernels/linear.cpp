@@ -30,9 +30,9 @@ int cuts_of_a_tile(const Pattern& pattern, const Tiling& tiling, int threads) {
     return even && edges_matter(pattern, false) ? tiling.tile / width : 0;
 }
 
-// Tiles are summed in two groups where edges cost as much as the walk: two threads then share no example.
+// Tiles are summed in two groups where edges cost as much as the walk, or where there are many: two threads then share no example.
 int groups_of_tiles(const Pattern& pattern, const Tiling& tiling, bool feature_major) {
-    return tiling.tiles > 1 && edges_matter(pattern, feature_major) ? 2 : 1;
+    return tiling.tiles > 1 && (tiling.tiles >= 4 || edges_matter(pattern, feature_major)) ? 2 : 1;
 }
 
 template <class T>

@@ -13,8 +13,9 @@ constexpr std::int64_t kIndexRange = 65536;
 constexpr std::size_t kPlansKept = 4;
 // What a line costs besides its survivors, in survivors: its sums are loaded and stored, its loop begins and ends.
 constexpr double kLineCost = 3.0;
-// Lines that are sorted by length together: their values lie close enough to share cache lines.
-constexpr std::uint32_t kNeighbours = 64;
+// Lines that are sorted by length together. Whole lines lie close enough to share the cache lines of their values; pieces of
+// lines are short, and more of them have others of their length beside them.
+constexpr std::uint32_t kNeighbours = 64, kNeighbouringPieces = 256;
 
 // Cut lines into panels of about equal work.
 std::vector<std::uint32_t> panels_of_equal_work(const std::vector<std::uint32_t>& starts, int panels, std::int64_t whole) {
@@ -35,8 +36,9 @@ std::vector<std::uint32_t> panels_of_equal_work(const std::vector<std::uint32_t>
 void close_piece(Plan& plan, Piece& piece, std::vector<Segment>& segments, std::vector<std::uint32_t>& lengths) {
     std::vector<std::uint32_t> order(segments.size());
     std::iota(order.begin(), order.end(), 0u);
+    const std::uint32_t together = plan.blocks > 1 ? kNeighbouringPieces : kNeighbours;
     std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) {
-        const auto ca = segments[a].line / kNeighbours, cb = segments[b].line / kNeighbours;
+        const auto ca = segments[a].line / together, cb = segments[b].line / together;
         return ca != cb ? ca < cb : lengths[a] > lengths[b];
     });
     piece.first_segment = std::uint32_t(plan.segments.size());
