@@ -3,8 +3,9 @@
     secateur run agnews-lstm --preset paper --arms winning --replicates 2 --set data.limit=1050 --jobs 1 --execution dense --store DENSE
     secateur run agnews-lstm --preset paper --arms winning --replicates 2 --set data.limit=1050 --jobs 1 --execution auto --store AUTO
 
-Seconds are those of the training nodes, embedding, optimiser and validation included. Run both under the same load, one thread each.
-Two runs of one seed differ by rounding alone, yet rounding grows; so what differs between executions stands beside what differs between seeds.
+Seconds are those of the training nodes, embedding, optimiser and validation included. Run both under the same load, one
+thread each. Two runs of one seed differ by rounding alone, yet rounding grows; so what differs between executions stands
+beside what differs between seeds.
 """
 
 from __future__ import annotations

@@ -138,8 +138,11 @@ def test_every_list_shows_what_is_registered(tmp_path: Path) -> None:
 
 
 def test_bench_times_dense_and_sparse_side_by_side(tmp_path: Path) -> None:
-    result = secateur("bench", "inference", "--densities", "0.1", "--rounds", "2", "--json", cwd=tmp_path)
+    result = secateur("bench", "inference", "--densities", "0.1", "0.05", "--rounds", "2", "--json", "--figures", "figures", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     rows = json.loads(result.stdout)["rows"]
     assert {"dense", "sparse"} <= {row["way"].split(",")[0] for row in rows}
     assert all(row["seconds"] > 0 for row in rows)
+    figures = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert figures == [f"3-x-1024-x-1024-relu-batch-{batch}.{form}" for batch in (1, 64) for form in ("pdf", "png", "svg")]
+    assert "times as fast as dense" in (tmp_path / "figures" / figures[-1]).read_text()

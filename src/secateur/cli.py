@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--densities", type=float, nargs="+", metavar="D")
     bench.add_argument("--rounds", type=int, default=40, metavar="N")
     bench.add_argument("--threads", type=int, default=1, metavar="N")
+    bench.add_argument("--figures", metavar="DIR", help="write speed-up against density there, as SVG, PDF and PNG")
     _json_option(bench)
     bench.set_defaults(call=_bench)
 
@@ -269,17 +270,20 @@ def _data(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> None:
+    from secateur.reports.bench_figures import write_bench_figures
     from secateur.sparse.bench import DENSITIES, bench, environment
 
-    rows = []
+    timings = []
     for timing in bench(options.what, densities=options.densities or DENSITIES, rounds=options.rounds, threads=options.threads):
-        rows.append(timing.row())
+        timings.append(timing)
         if not options.json:
             spread = f"{timing.low * 1e6:9.0f} – {timing.high * 1e6:<9.0f}"
             time = f"{timing.seconds * 1e6:9.0f} us  {spread} x{timing.speedup:.2f}"
             print(f"{timing.case:44} {timing.density:5.2f}  {timing.way:24} {time}", flush=True)
     if options.json:
-        _print_json({"environment": environment(), "rows": rows})
+        _print_json({"environment": environment(), "rows": [timing.row() for timing in timings]})
+    if options.figures:
+        write_bench_figures(timings, options.figures)
 
 
 def _store(options: argparse.Namespace) -> int:

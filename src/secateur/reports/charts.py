@@ -256,6 +256,29 @@ def costs(measure: str, names: Sequence[str], title: str) -> Spec:
     )
 
 
+def speedup(data: str, names: Sequence[str], kept: Sequence[float]) -> Spec:
+    """How many times faster than the best dense way, against remaining weights, with the quartiles: data set `data`."""
+    x = kept_axis(kept)
+    axis = {"title": "times as fast as dense", "format": "~g"}
+    y = {"field": "speedup", "type": "quantitative", "axis": axis, "scale": {"type": "log", "nice": True}}
+    shared = {"data": {"name": data}, "transform": [_VISIBLE]}
+    place = {"x": x, "color": _colour(names)}
+    return _chart(
+        [
+            {
+                "data": {"values": [{"speedup": 1.0}]},
+                "mark": {"type": "rule", "color": "var(--ink)", "strokeWidth": 1.2, "strokeDash": [5, 3], "aria": False},
+                "encoding": {"y": y},
+            },
+            shared | {"mark": {"type": "rule", "aria": False}, "encoding": place | {"y": y | {"field": "low"}, "y2": {"field": "high"}}},
+            shared | {"mark": {"type": "line"}, "encoding": place | {"y": y, "strokeDash": _dash(names)}},
+            shared
+            | {"mark": {"type": "point", "filled": True, "size": 60, "opacity": 1}, "encoding": place | {"y": y, "shape": _shape(names)}},
+        ],
+        height=230,
+    )
+
+
 def resolution(rule: Rule, replicates: int) -> Spec:
     """The smallest difference that n replicates show, beside the margin: data set `resolution`."""
     margin = rule.margin * (100 if rule.margin_is_relative or say.is_fraction(rule.metric) else 1)

@@ -26,7 +26,7 @@ def write_figures(drawn: Drawn, out: Path, formats: tuple[str, ...] = ("svg", "p
         complete = figure_spec(spec, drawn)
         svg = vl_convert.vegalite_to_svg(complete, allowed_base_urls=[])
         for form in formats:
-            path = out / f"{re.sub('[^a-z0-9]+', '-', name).strip('-')}.{form}"
+            path = out / f"{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}.{form}"
             if form == "svg":
                 path.write_text(svg, encoding="utf-8")
             elif form == "pdf":
@@ -45,4 +45,4 @@ def _with_choices(drawn: Drawn) -> Iterator[tuple[str, Spec]]:
             yield name, spec
         for pick in picks.get(name, [])[:MOST_CHOICES] if len(picks.get(name, [])) > 1 else []:
             params = [param | {"value": pick} if param["name"] == "picked" else param for param in spec["params"]]
-            yield f"{name}-{pick}".lower(), spec | {"params": params}
+            yield f"{name}-{pick}", spec | {"params": params}
