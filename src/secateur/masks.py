@@ -385,15 +385,25 @@ class Mask(Mapping[str, Tensor]):
             raise PruningError(f"the masks cover different parameters: {', '.join(differing)}")
 
 
-def random_pattern(shape: tuple[int, ...], kept: int, seed: int, name: str, excluded_rows: tuple[int, ...] = ()) -> Pattern:
-    """`kept` positions of `shape` drawn without replacement from (`seed`, `name`); memory follows `kept`, not the shape."""
-    pattern_of_none = Pattern.from_indices(shape, np.empty(0, np.int64), excluded_rows)
-    if not 0 <= kept <= pattern_of_none.prunable:
-        raise PruningError(f"{name!r} has {pattern_of_none.prunable} prunable weights; {kept} cannot be kept")
+def random_pattern(
+    shape: tuple[int, ...], kept: int, seed: int, name: str, excluded_rows: tuple[int, ...] = (), without: Pattern | None = None
+) -> Pattern:
+    """`kept` positions of `shape` drawn without replacement from (`seed`, `name`), none of those that `without` keeps.
+
+    Memory follows what is kept, not the shape.
+    """
+    width = prod(shape[1:])
+    excluded = _checked_rows(shape, excluded_rows)
+    # Places are counted over the rows that are not excluded.
+    taken = np.empty(0, np.int64) if without is None else without.indices()
+    taken = taken - np.searchsorted(np.array(excluded, np.int64) * width, taken, side="right") * width
+    free = prod(shape) - len(excluded) * width - len(taken)
+    if not 0 <= kept <= free:
+        raise PruningError(f"{name!r} has {free} prunable weights that are free; {kept} cannot be kept")
     draw = np.random.Generator(np.random.PCG64(generator(seed, name).initial_seed()))
-    chosen = np.sort(draw.choice(pattern_of_none.prunable, kept, replace=False, shuffle=False))
-    for row in sorted(pattern_of_none.excluded_rows):
-        width = prod(shape[1:])
+    chosen = np.sort(draw.choice(free, kept, replace=False, shuffle=False))
+    chosen += np.searchsorted(taken - np.arange(len(taken)), chosen, side="right")
+    for row in excluded:
         chosen[chosen >= row * width] += width
     return Pattern.from_indices(shape, chosen, excluded_rows)
 

@@ -18,13 +18,11 @@ from secateur.sparse import (
     SparseEmbedding,
     SparseLinear,
     SparseMultiheadAttention,
-    SparseWeight,
     Ticket,
     choose_execution,
     compress,
     decompress,
     mask_of,
-    move_survivors,
     shipped_crossovers,
     sparse_weights,
 )
@@ -243,26 +241,6 @@ def test_attention_equals_dense(batch_first: bool, need_weights: bool, cross: bo
     torch.testing.assert_close(sparse.to_dense()(query, key, key)[0], dense(query, key, key)[0])
     single, wide = (query[0], key[0]) if batch_first else (query[:, 0], key[:, 0])
     torch.testing.assert_close(sparse(single, wide, wide)[0], dense(single, wide, wide)[0])
-
-
-def test_moved_survivors_take_their_adam_state_along() -> None:
-    # 1 x 6: places 0, 2, 4 move to 2, 3, 4; the one at 3 is new.
-    weight = SparseWeight(Pattern.from_indices((1, 6), np.array([0, 2, 4])), torch.tensor([1.0, 2.0, 3.0]))
-    adam = torch.optim.Adam([weight.values], lr=0.1)
-    weight.values.grad = torch.tensor([1.0, 2.0, 3.0])
-    adam.step()
-    before, moments = weight.values.detach().clone(), adam.state[weight.values]["exp_avg"].clone()
-    held = weight.values
-    move_survivors(weight, Pattern.from_indices((1, 6), np.array([2, 3, 4])), adam)
-    assert weight.values is held
-    assert weight.values.tolist() == [before[1].item(), 0.0, before[2].item()]
-    assert adam.state[held]["exp_avg"].tolist() == [moments[1].item(), 0.0, moments[2].item()]
-    assert held.grad is not None
-    assert held.grad.tolist() == [2.0, 0.0, 3.0]
-    adam.step()
-    move_survivors(weight, Pattern.from_indices((1, 6), np.array([0, 5])), adam, grown=torch.arange(6.0).view(1, 6))
-    assert weight.values.tolist() == [0.0, 5.0]
-    assert adam.state[held]["exp_avg_sq"].tolist() == [0.0, 0.0]
 
 
 def test_a_ticket_comes_back_from_its_file(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """Sparse layers: parameters, gradients and cost follow the surviving weights."""
 
 from secateur.sparse.attention import SparseMultiheadAttention
-from secateur.sparse.compression import compress, decompress, mask_of, move_survivors, sparse_weights
+from secateur.sparse.compression import compress, decompress, mask_of, sparse_weights
 from secateur.sparse.conversion import sparse_counterpart
 from secateur.sparse.convolution import SparseConv1d
 from secateur.sparse.embedding import SparseEmbedding
+from secateur.sparse.evolution import evolve, move_survivors
 from secateur.sparse.execution import Crossovers, choose_execution, shipped_crossovers
 from secateur.sparse.linear import SparseLinear, sparse_linear
 from secateur.sparse.recurrent import SparseGRU, SparseLSTM, SparseRNN
@@ -27,6 +28,7 @@ __all__ = [
     "choose_execution",
     "compress",
     "decompress",
+    "evolve",
     "mask_of",
     "move_survivors",
     "shipped_crossovers",

@@ -6,9 +6,8 @@ import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
-import torch
 from torch import nn
 
 from secateur.errors import PruningError
@@ -196,35 +195,3 @@ def _resequenced(model: nn.Module, old: type[nn.Sequential], new: type[nn.Sequen
             sequence.training = module.training
             model = _replaced(model, {id(module): _with_hooks(sequence, module)})
     return model
-
-
-def move_survivors(
-    weight: SparseWeight, pattern: Pattern, optimizer: torch.optim.Optimizer | None = None, grown: torch.Tensor | None = None
-) -> None:
-    """Drop and grow in place: survivors that stay keep value and optimiser state, new ones start at zero with zero state.
-
-    `grown` (a dense tensor of the weight's shape) gives new survivors other values. Each tensor of the optimiser's state that is
-    shaped like the survivors moves with them.
-    """
-    old, new = weight.pattern.indices(), pattern.indices()
-    found = torch.from_numpy(old.searchsorted(new))
-    stays = torch.zeros(len(new), dtype=torch.bool)
-    inside = found < len(old)
-    stays[inside] = torch.tensor(old)[found[inside]] == torch.tensor(new)[inside]
-    source = found[stays]
-
-    def moved(vector: torch.Tensor, fill: torch.Tensor | None = None) -> torch.Tensor:
-        result = vector.new_zeros(len(new)) if fill is None else fill.to(vector).clone()
-        result[stays.to(vector.device)] = vector[source.to(vector.device)]
-        return result
-
-    survivors = weight.values.shape
-    state: dict[str, Any] = optimizer.state.get(weight.values, {}) if optimizer is not None else {}
-    for key, value in state.items():
-        if isinstance(value, torch.Tensor) and value.shape == survivors and value.dim() == 1:
-            state[key] = moved(value)
-    fill = None if grown is None else grown.detach().reshape(-1)[torch.tensor(new).to(grown.device)]
-    gradient = weight.values.grad
-    values = moved(weight.values.detach(), fill)
-    weight.move(pattern, values)
-    weight.values.grad = None if gradient is None else moved(gradient)
