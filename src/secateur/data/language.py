@@ -18,8 +18,8 @@ from secateur.data.parsed import Array, Parsed, parsed_once
 from secateur.data.partition import PREPARATION, TEST, TRAIN, VALID
 from secateur.data.raw import Found
 from secateur.data.splits import Ragged, bucketed
+from secateur.data.text_options import check_counts
 from secateur.data.tokens import Tokens
-from secateur.errors import InputError
 
 END = 2
 """The id that ends every sentence, and that stands before the first."""
@@ -136,10 +136,7 @@ class LanguageOptions:
     limit: int | None
 
     def __post_init__(self) -> None:
-        for name in ("window", "vocabulary", "min_count", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} = {value}: at least 1")
+        check_counts(self, "window", "vocabulary", "min_count", "limit")
 
 
 def language_modelling(

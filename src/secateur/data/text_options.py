@@ -37,15 +37,25 @@ class TextOptions:
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("validation", "test"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} = {getattr(self, name)}: a fraction from 0 to below 1")
-        for name in ("vocabulary", "min_count", "max_tokens", "limit", "dimension"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} = {value}: at least 1")
+        check_fractions(self, "validation", "test")
+        check_counts(self, "vocabulary", "min_count", "max_tokens", "limit", "dimension")
         if self.padding == "fixed" and self.max_tokens is None:
             raise InputError("padding = 'fixed' needs max_tokens")
+
+
+def check_counts(options: object, *names: str) -> None:
+    """`InputError` for an option that is a number below 1."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"{name} = {value}: at least 1")
+
+
+def check_fractions(options: object, *names: str) -> None:
+    """`InputError` for an option outside of [0, 1)."""
+    for name in names:
+        if not 0 <= getattr(options, name) < 1:
+            raise InputError(f"{name} = {getattr(options, name)}: a fraction from 0 to below 1")
 
 
 def with_text_options(**defaults: Any) -> Callable[[Callable[..., Dataset]], Callable[..., Dataset]]:

@@ -18,8 +18,8 @@ from secateur.data.parsed import Array, Parsed, parsed_once
 from secateur.data.partition import PREPARATION, TEST, TRAIN, VALID, first_of_each, partition, shuffled_ranks
 from secateur.data.raw import Found
 from secateur.data.splits import Ragged, bucketed
+from secateur.data.text_options import check_counts, check_fractions
 from secateur.data.tokens import Tokens
-from secateur.errors import InputError
 
 BEGIN, END = 2, 3
 """Ids of the begin and the end of a sentence, on both sides."""
@@ -98,13 +98,8 @@ class TranslationOptions:
     limit: int | None
 
     def __post_init__(self) -> None:
-        for name in ("validation", "test"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} = {getattr(self, name)}: a fraction from 0 to below 1")
-        for name in ("source_vocabulary", "target_vocabulary", "min_count", "max_tokens", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} = {value}: at least 1")
+        check_fractions(self, "validation", "test")
+        check_counts(self, "source_vocabulary", "target_vocabulary", "min_count", "max_tokens", "limit")
 
 
 def translation(

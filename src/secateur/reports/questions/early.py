@@ -13,7 +13,8 @@ from secateur.masks import Mask
 from secateur.reports.analyses import Analysis
 from secateur.reports.chart_data import series_of
 from secateur.reports.questions import arms
-from secateur.reports.questions.restarts import scale, unit
+from secateur.reports.questions.restarts import by_step, scale
+from secateur.reports.questions.stability import at_steps
 from secateur.reports.study import Reported
 from secateur.steps import Step
 
@@ -30,25 +31,13 @@ def analyses(reported: Reported, masks: Iterable[tuple[Identity, Mask]]) -> Iter
         return
     frame = differences(reported.results.filter(pl.col("arm").is_in(["dense", *drawn_at])), reported.rule)
     if len(frame):
-        yield Analysis(
+        yield by_step(
+            reported,
+            at_steps(frame.with_columns(pl.col("difference") * scale(reported)), drawn_at),
             name="early-quality",
-            main=True,
             title="How good are early tickets?",
             lead="Each point: tickets whose masks were drawn at that step of dense training, against the dense network.",
-            caption="Paired by replicate; means with 95 % intervals. Zero is the dense network.",
-            frame=arms.with_setting(_placed(frame.with_columns(pl.col("difference") * scale(reported)), drawn_at)),
-            pick="setting" if arms.is_swept(frame) else None,
-            pick_title="With",
-            kind="lines",
-            x="step",
-            value="difference",
-            series="left",
-            log_x=True,
-            coloured="densities",
-            signed=True,
-            mark=(0.0, "dense"),
             x_title="mask drawn at step",
-            value_title=f"difference to dense, {unit(reported)}",
         )
     if trained is None:
         return
@@ -71,7 +60,7 @@ def analyses(reported: Reported, masks: Iterable[tuple[Identity, Mask]]) -> Iter
         lead="Masks drawn at a step of dense training, compared with those of the trained network in the same replicate.",
         caption="Of the weights kept, how many the trained network's mask keeps too, beyond chance: 100 % is all of them, 0 as by chance. "
         "Means over replicates with 95 % intervals.",
-        frame=arms.with_setting(_placed(pl.DataFrame(rows), drawn_at)),
+        frame=arms.with_setting(at_steps(pl.DataFrame(rows), drawn_at)),
         pick="setting" if arms.is_swept(pl.DataFrame(rows)) else None,
         pick_title="With",
         kind="lines",
@@ -107,13 +96,6 @@ def _when(reported: Reported, arm: str) -> str:
     own = arms.settings_of(reported, arm).get("prune", {}).get("schedule", {})
     schedule = {**base, **own} if own.get("name", base.get("name")) == base.get("name") else own
     return str(schedule.get("when", "")) if schedule.get("name") == "one-shot" else ""
-
-
-def _placed(frame: pl.DataFrame, drawn_at: Mapping[str, int]) -> pl.DataFrame:
-    placed = frame.filter(pl.col("arm").is_in(list(drawn_at))).with_columns(
-        pl.col("arm").replace_strict(dict(drawn_at), return_dtype=pl.Int64).alias("step")
-    )
-    return arms.with_left(placed).sort("level", "step", maintain_order=True)
 
 
 def _place(identity: Identity) -> tuple[str, int, int]:

@@ -42,13 +42,25 @@ def _sweep(reported: Reported, frame: pl.DataFrame) -> Iterator[Analysis]:
     sweep = arms.rewind_sweep(reported)
     if not sweep:
         return
-    yield Analysis(
+    yield by_step(
+        reported,
+        at_steps(frame, sweep),
         name="rewinding",
-        main=True,
         title="To which step should tickets be rewound?",
         lead="Each line is a density; each point the difference to the dense network of tickets that restart from that step.",
+        x_title="rewound to step",
+    )
+
+
+def by_step(reported: Reported, frame: pl.DataFrame, *, name: str, title: str, lead: str, x_title: str) -> Analysis:
+    """Differences to dense by a step that arms differ in: a line a density."""
+    return Analysis(
+        name=name,
+        main=True,
+        title=title,
+        lead=lead,
         caption="Paired by replicate; means with 95 % intervals. Zero is the dense network.",
-        frame=arms.with_setting(at_steps(frame, sweep)),
+        frame=arms.with_setting(frame),
         pick="setting" if arms.is_swept(frame) else None,
         pick_title="With",
         kind="lines",
@@ -59,7 +71,7 @@ def _sweep(reported: Reported, frame: pl.DataFrame) -> Iterator[Analysis]:
         coloured="densities",
         signed=True,
         mark=(0.0, "dense"),
-        x_title="rewound to step",
+        x_title=x_title,
         value_title=f"difference to dense, {unit(reported)}",
     )
 
