@@ -20,10 +20,11 @@ from secateur.sparse.weight import SparseWeight
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, kernel: Any, window: tuple[int, int, int, int], positions: int, relu: bool
-    ) -> Tensor:
+        ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, kernel: Any, window: tuple[int, int, int, int], positions: int, relu: bool,
+        saves: bool,
+    ) -> Tensor:  # fmt: skip
         y = x.new_empty(x.shape[0], kernel.rows, positions)
-        packed = x.new_empty(kernel.conv_packed_size(x, *window)) if ctx.needs_input_grad[1] else None
+        packed = x.new_empty(kernel.conv_packed_size(x, *window)) if saves and ctx.needs_input_grad[1] else None
         kernel.conv_forward(values, bias, x, y, packed, *window, relu, torch.get_num_threads())
         ctx.save_for_backward(values, packed, y if relu else None)
         ctx.kernel, ctx.window, ctx.input_shape = kernel, window, x.shape
@@ -39,7 +40,7 @@ class _Convolution(torch.autograd.Function):
         dvalues = torch.empty_like(values) if needs_values else None
         dbias = dy.new_empty(ctx.kernel.rows) if needs_bias else None
         ctx.kernel.conv_backward(values, packed, ctx.input_shape[2], dy, y, dx, dvalues, dbias, *ctx.window, torch.get_num_threads())
-        return dx, dvalues, dbias, None, None, None, None
+        return dx, dvalues, dbias, None, None, None, None, None
 
 
 class SparseConv1d(nn.Module):
@@ -129,8 +130,9 @@ class SparseConv1d(nn.Module):
         batched = x if x.dim() == 3 else x.unsqueeze(0)
         window = (self.kernel_size, self.stride, self.padding, self.dilation)
         product: Tensor = _Convolution.apply(  # type: ignore[no-untyped-call]
-            batched.contiguous(), self.weight.values, self.bias, self.weight.kernel, window, positions, self.activation == "relu"
-        )
+            batched.contiguous(), self.weight.values, self.bias, self.weight.kernel, window, positions, self.activation == "relu",
+            torch.is_grad_enabled(),
+        )  # fmt: skip
         return product if x.dim() == 3 else product.squeeze(0)
 
     def extra_repr(self) -> str:

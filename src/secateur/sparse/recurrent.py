@@ -236,7 +236,7 @@ class SparseRecurrent(nn.Module):
                 ]
             kernels = [self._kernel(*pair) for pair in self._pairs(layer)]
             y, *after = RecurrentLayer.apply(  # type: ignore[no-untyped-call]
-                y, *first, steps, kernels, self.hidden_size, sequence.counts[0], self._gates == 4, *parameters
+                y, *first, steps, kernels, self.hidden_size, sequence.counts[0], self._gates == 4, torch.is_grad_enabled(), *parameters
             )
             last.append([state for state in after if state is not None])
         return out_of_tiles(y, steps, sequence.arrangement, sequence.shape(width)), [torch.cat(parts) for parts in zip(*last, strict=True)]

@@ -71,16 +71,17 @@ def out_of_tiles(tiled: Tensor, steps: _kernels.Steps, arrangement: Arrangement,
 class RecurrentLayer(torch.autograd.Function):
     """One layer, both directions where it has two: tiled x -> (tiled y, last hidden state, last cell state or None).
 
-    `parameters`: for each direction the values of the input's and the recurrent matrix and their biases (or None).
+    `saves`: whether a backward pass may come (under `no_grad` autograd asks for one all the same). `parameters`: for each direction the
+    values of the input's and the recurrent matrix and their biases (or None).
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, h_first: Tensor | None, c_first: Tensor | None, steps: Any, kernels: Any, hidden: int, batch: int, lstm: bool,
-        *parameters: Tensor | None,
+        saves: bool, *parameters: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:  # fmt: skip
         ctx.set_materialize_grads(False)
-        saves = any(ctx.needs_input_grad)
+        saves = saves and any(ctx.needs_input_grad)
         directions = len(kernels)
         y = x.new_empty(directions * hidden, steps.columns)
         h_last = x.new_empty(directions, batch, hidden)
@@ -116,7 +117,7 @@ class RecurrentLayer(torch.autograd.Function):
         gradients: list[Tensor | None] = []
         for direction, kernel in enumerate(ctx.kernels):
             values_input, values_recurrent, gates, before_h, before_c = saved[5 * direction : 5 * direction + 5]
-            needs = ctx.needs_input_grad[8 + 4 * direction : 12 + 4 * direction]
+            needs = ctx.needs_input_grad[9 + 4 * direction : 13 + 4 * direction]
             rows = kernel.rows
             d_input = torch.empty_like(values_input) if needs[0] else None
             d_recurrent = torch.empty_like(values_recurrent) if needs[1] else None
@@ -128,7 +129,7 @@ class RecurrentLayer(torch.autograd.Function):
                 d_bias_input, d_bias_recurrent, _part(dh_first, direction), _part(dc_first, direction), torch.get_num_threads(),
             )  # fmt: skip
             gradients += [d_input, d_recurrent, d_bias_input, d_bias_recurrent]
-        return dx, dh_first, dc_first, None, None, None, None, None, *gradients
+        return dx, dh_first, dc_first, None, None, None, None, None, None, *gradients
 
 
 def _part(state: Tensor | None, direction: int) -> Tensor | None:
