@@ -20,8 +20,8 @@ from secateur.sparse.weight import SparseWeight
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, kernel: Any, window: tuple[int, int, int, int], positions: int, relu: bool,
-        saves: bool,
+        ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, kernel: Any, window: tuple[int, int, int, int], positions: int,
+        relu: bool, saves: bool,
     ) -> Tensor:  # fmt: skip
         y = x.new_empty(x.shape[0], kernel.rows, positions)
         packed = x.new_empty(kernel.conv_packed_size(x, *window)) if saves and ctx.needs_input_grad[1] else None
