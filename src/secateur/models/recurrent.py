@@ -102,14 +102,16 @@ def _last(outputs: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _reversal(lengths: Tensor, time: int) -> Tensor:
-    """(batch, time): the place from which each step reads, so that the words come last first and the padding stays behind them."""
+    """(batch * time): the word from which each step reads, so that the words come last first and the padding stays behind them."""
     places = torch.arange(time, device=lengths.device)
     behind = lengths.unsqueeze(1) - 1 - places
-    return torch.where(behind >= 0, behind, places)
+    texts = torch.arange(len(lengths), device=lengths.device).unsqueeze(1)
+    return (texts * time + torch.where(behind >= 0, behind, places)).flatten()
 
 
 def _reordered(words: Tensor, order: Tensor) -> Tensor:
-    return words.gather(1, order.unsqueeze(2).expand_as(words))
+    # Whole words are copied, which `gather` along an axis would do number by number.
+    return words.flatten(0, 1).index_select(0, order).view_as(words)
 
 
 def _built(
