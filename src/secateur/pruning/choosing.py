@@ -72,11 +72,10 @@ def choose_weights(pools: Sequence[Pool], contest: Contest) -> list[Bits]:
         if isinstance(group, Runs):
             targets = contest.targets[group.first : group.first + group.ends.size]
             finite &= _kernels.highest_of_each(scores[number], candidates[number], chosen[number], group.ends, targets)
-    for group, target in enumerate(contest.targets.tolist()):
+    for group in dict.fromkeys(its for its in contest.groups if isinstance(its, int)):
         members = [number for number, its in enumerate(contest.groups) if isinstance(its, int) and its == group]
-        if members:
-            of = [[array[number] for number in members] for array in (scores, candidates, chosen)]
-            finite &= _kernels.highest(_of_one_type(of[0]), of[1], of[2], target) < 0
+        of = [[array[number] for number in members] for array in (scores, candidates, chosen)]
+        finite &= _kernels.highest(_of_one_type(of[0]), of[1], of[2], int(contest.targets[group])) < 0
     if not finite and contest.scores is None:
         for pool in pools:
             if pool.pattern is not None:

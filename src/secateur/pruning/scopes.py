@@ -69,7 +69,7 @@ def _divided(pools: Sequence[Pool], densities: Sequence[float], places: Sequence
         else:
             prunable = np.bincount(place, weights=pool.weights)
             groups.append(place + first)
-        targets.append(np.array([rounded(density * count) for count in prunable.tolist()], dtype=np.int64))
+        targets.append(np.floor(density * prunable + 0.5).astype(np.int64))
         first += prunable.size
     return Contest(groups, np.concatenate(targets))
 
