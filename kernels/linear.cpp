@@ -11,9 +11,10 @@
 namespace secateur {
 namespace {
 
-// Feature-major activations need no copy where whole tiles lie in them.
-bool usable_in_place(const Tiling& tiling, std::int64_t batch) {
-    return batch % tiling.tile == 0 && (tiling.tiles == 1 || !tiling.blocked);
+// Feature-major activations need no copy where whole tiles lie in them; but of several tiles, whose features lie far apart, long rows are
+// walked faster in a copy.
+bool usable_in_place(const Pattern& pattern, const Tiling& tiling, std::int64_t batch) {
+    return batch % tiling.tile == 0 && (tiling.tiles == 1 || edges_matter(pattern, false));
 }
 
 template <class T>
@@ -61,7 +62,7 @@ void linear_forward(const LinearForward<T>& layer) {
     if (batch == 1 && !layer.packed) return forward_of_one(layer, threads_for(kOneExample * pattern.survivors(), layer.threads));
     const int threads = threads_for(pattern.survivors() * batch, layer.threads);
     const Tiling tiling = tiling_for<T>(pattern, batch, layer.feature_major);
-    const bool direct = layer.feature_major && usable_in_place(tiling, batch);
+    const bool direct = layer.feature_major && usable_in_place(pattern, tiling, batch);
     const int cuts = direct ? 0 : cuts_of_a_tile(pattern, tiling, threads);
     const auto plan = pattern.product_plan(tiling.width, cuts ? 1 : threads);
     T* packed = layer.packed;
@@ -126,7 +127,7 @@ void linear_backward(const LinearBackward<T>& layer) {
         if (layer.dbias) std::fill_n(layer.dbias, rows, T(0));
         return;
     }
-    const bool placed = layer.feature_major && usable_in_place(tiling, batch);
+    const bool placed = layer.feature_major && usable_in_place(pattern, tiling, batch);
     const bool direct_dy = placed && !layer.y;
     const bool pack_x = layer.dvalues && layer.feature_major && !placed;
     // Sums over the batch are made group by group and added up at the end, whatever the number of threads.
