@@ -220,6 +220,11 @@ def test_a_study_whose_frames_are_still_empty_has_a_page(tmp_path: Path) -> None
     assert write_report(study, tmp_path, figures=True).is_file()
 
 
+def test_a_study_of_the_dense_network_alone_has_a_page_and_figures(tmp_path: Path) -> None:
+    assert write_report(GeneratedStudy(arms=()), tmp_path, figures=True).is_file()
+    assert "test accuracy" in (tmp_path / "figures" / "quality.svg").read_text()
+
+
 def test_runs_without_a_density_are_no_stumbling_block(tmp_path: Path) -> None:
     study = GeneratedStudy(diverged=(("late", 5, 0), ("late", 5, 1), ("late", 5, 2)))
     lost = pl.col("status") == "diverged"

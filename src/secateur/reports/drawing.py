@@ -162,6 +162,7 @@ def _with_legend(spec: Any) -> Any:
         return spec
     changed = {key: _with_legend(value) for key, value in spec.items()}
     if spec.get("field") == "series" and "legend" in spec:
-        is_dash = isinstance(spec["scale"]["range"][0], list)
-        changed["legend"] = None if is_dash else {"title": None, "orient": "top"}
+        values = spec["scale"]["range"]
+        of_dashes = any(isinstance(value, list) for value in values)
+        changed["legend"] = None if of_dashes or not values else {"title": None, "orient": "top"}
     return changed
