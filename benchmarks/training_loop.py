@@ -22,7 +22,7 @@ from secateur.masks import Mask
 from secateur.registry import datasets, models, tasks
 from secateur.seeds import generator
 from secateur.steps import Step
-from secateur.studies.train_node import with_execution
+from secateur.training.execution import executed, make_sparse
 from secateur.training.loop import Seeds, Settings, make_run, train
 from secateur.training.masking import KeepPruned
 from secateur.training.numerics import prepare
@@ -87,9 +87,9 @@ def compare(
     settings = Settings(Step.parse(f"{options.rounds + 1}ep"), batch=128, optimizer=table, evaluate=Step.parse("1000ep"))
     mask = Mask({n: kept.bool() for n, kept in masks.items()})
     network = models["lenet-300-100"](dataset.shape, generator(0))
-    network, execution = with_execution(network, mask, settings, options.execution)
     run = make_run(network, tasks["classification"](dataset), dataset, settings, Seeds(0, 1))
     run.mask = mask
+    make_sparse(run, options.execution)
     keeper = KeepPruned()
     actions = {"start": [keeper.enforce], "gradients": [keeper.mask_gradients], "updated": [keeper.mask_weights]}
     times: dict[str, list[float]] = {"obvious": [], "ours": []}
@@ -109,7 +109,7 @@ def compare(
         "obvious": statistics.median(times["obvious"]),
         "ours": statistics.median(times["ours"]),
         "ratio": statistics.median(ratios),
-        "execution": execution,
+        "execution": executed(run),
         "ratios": [round(ratio, 2) for ratio in ratios],
     }
 

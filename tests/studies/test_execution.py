@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import polars as pl
 import pytest
 from tiny_studies import RECIPE, contents, run_tiny
 
@@ -66,6 +67,63 @@ def test_a_kill_while_sparse_layers_train_changes_nothing(count: int, tmp_path: 
     assert os.WIFSIGNALED(status)
     run_tiny(tmp_path / "killed", ["replicates=1"], execution="sparse")
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+CHANGING = {
+    "gradual": ("'magnitude'", "'layer'", "{ name = 'gradual', final = [0.2], begin = '2it', end = '8it', every = '2it' }"),
+    "set": ("'random'", "'uniform'", "{ name = 'dynamic', method = 'set', density = [0.3], every = '3it' }"),
+    "rigl": ("'random'", "'erk'", "{ name = 'dynamic', method = 'rigl', density = [0.3], every = '3it' }"),
+    "snfs": ("'random'", "'erk'", "{ name = 'dynamic', method = 'snfs', density = [0.3], every = '3it' }"),
+}
+
+
+def changing(name: str) -> list[str]:
+    score, scope, schedule = CHANGING[name]
+    arm = f"arms={{ only = {{ prune = {{ score = {score}, scope = {scope}, schedule = {schedule} }} }} }}"
+    return [*MORE, "train.length='8ep'", arm]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("name", ["gradual", "set", "rigl"])
+def test_layers_are_sparse_between_changes_of_the_mask(name: str, optimizer: str, tmp_path: Path) -> None:
+    settings = [*changing(name), f"train.optimizer={{ name = '{optimizer}', lr = 0.01, weight_decay = 0.01 }}"]
+    losses, masks = {}, {}
+    for execution in ("dense", "sparse"):
+        study = run_tiny(tmp_path / execution, settings, execution=execution)
+        row = study.frame().filter(pl.col("arm") == "only").row(0, named=True)
+        assert row["execution"] == execution
+        losses[execution] = study.curves().filter(pl.col("arm") == "only").sort("step")["valid_loss"].drop_nulls().to_numpy()
+        stored = study.store.get(row["node"])
+        assert stored is not None
+        drawn = [name for name in stored.artefacts if name.startswith("mask/")]
+        masks[execution] = {name: State.from_bytes(study.store.read(stored.key, name)).mask for name in drawn}
+    assert losses["dense"] == pytest.approx(losses["sparse"], rel=1e-4)
+    assert len(masks["dense"]) >= 3
+    assert masks["dense"] == masks["sparse"]
+
+
+@pytest.mark.parametrize("name", ["gradual", "set", "rigl"])
+@pytest.mark.parametrize("count", [2, 5])
+def test_a_kill_while_sparse_layers_move_changes_nothing(name: str, count: int, tmp_path: Path) -> None:
+    run_tiny(tmp_path / "whole", changing(name), execution="sparse")
+    child = os.fork()
+    if child == 0:
+        try:
+            faults.arm(f"checkpoint.after-rename:{count}")
+            run_tiny(tmp_path / "killed", changing(name), execution="sparse")
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status)
+    run_tiny(tmp_path / "killed", changing(name), execution="sparse")
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_what_reads_every_gradient_stays_dense(tmp_path: Path) -> None:
+    study = run_tiny(tmp_path / "sparse", changing("snfs"), execution="sparse")
+    assert study.frame().filter(pl.col("arm") == "only")["execution"].to_list() == ["dense"]
+    plans = [studies.prepare(str(RECIPE), store=tmp_path, settings=changing("snfs"), execution=how).plan for how in ("dense", "sparse")]  # type: ignore[arg-type]
+    assert plans[0].graph.nodes[-1].key == plans[1].graph.nodes[-1].key
 
 
 LANGUAGE_MODEL = """

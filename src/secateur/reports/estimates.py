@@ -159,6 +159,8 @@ def _trained(node: Node) -> Node:
 
 def _mask(node: Node) -> tuple[float, Sequence[str]]:
     """(density, selectors of what is prunable) of the mask that a training starts with; 1 and none without one."""
+    if "pruning" in node.spec and node.spec["pruning"]["schedule"]["name"] == "dynamic":
+        return float(node.spec["pruning"]["density"]), node.spec["pruning"]["prunable"]
     for parent in node.parents:
         if parent.role == "mask":
             drawn = parent.node.spec if parent.node.kind == "prune" else parent.node.spec["pruning"]

@@ -25,6 +25,7 @@ from secateur.studies.measures import measures
 from secateur.studies.networks import Networks
 from secateur.studies.options import bind, bind_fields, written
 from secateur.studies.recipe import Recipe, merge, set_path
+from secateur.training.changing_masks import stays_dense
 from secateur.training.loop import Settings
 
 
@@ -247,7 +248,8 @@ class _Condition:
             "seed": self._seed("prune"),
             "batches": pruning.batches,
         }
-        return self._train(self._initial("init"), (), {"pruning": table})
+        moves = not stays_dense(pruning.schedule, pruning.score["name"])
+        return self._train(self._initial("init"), (), {"pruning": table}, masked=moves)
 
     def _prune(self, pruning: Pruning, target: Mapping[str, Any], scored: Node, state: str, before: Node | None) -> Node:
         parents = [Parent("state", scored, state)]
@@ -291,15 +293,16 @@ class _Condition:
         source = self.initial() if step == 0 else self.dense()
         return self._train(start, (Parent("state", source, f"{form}/{step}"), ticket), {})
 
-    def _train(self, start: Mapping[str, Any], parents: tuple[Parent, ...], more: Mapping[str, Any]) -> Node:
+    def _train(self, start: Mapping[str, Any], parents: tuple[Parent, ...], more: Mapping[str, Any], masked: bool = False) -> Node:
+        """Training; `masked` where layers may run sparse by masks that it draws itself, as they may by a parent's."""
         seeds = {purpose: self._seed(purpose) for purpose in ("data-order", "dropout")}
         spec = {**self._problem(), "train": self.settings, "seeds": seeds, "threads": self.planner.threads, **start, **more}
-        # Which layers run sparse follows from the mask, the batch and the crossover table: with them the choice is in the key.
-        masked = any(parent.role == "mask" for parent in parents)
-        if masked and self.rewind.keep != "values":
+        # Which layers run sparse follows from the masks, the batch and the crossover table: with them the choice is in the key.
+        ticket = any(parent.role == "mask" for parent in parents)
+        if ticket and self.rewind.keep != "values":
             spec["keep"] = {"part": self.rewind.keep, "seed": self._seed("reinit")}
-        spec["execution"] = self.planner.execution if masked else "dense"
-        if masked and self.planner.execution == "auto":
+        spec["execution"] = self.planner.execution if ticket or masked else "dense"
+        if (ticket or masked) and self.planner.execution == "auto":
             spec["crossovers"] = shipped_crossovers().digest
         return Node("train", spec, parents)
 

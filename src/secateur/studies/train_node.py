@@ -16,13 +16,13 @@ from secateur.errors import PruningError, StoreError
 from secateur.masks import Mask, parameters_of
 from secateur.pruning.schedules import Dynamic, EarlyBird, Gradual
 from secateur.registry import learning_rates, node_kinds, optimizers, schedules, scores
-from secateur.sparse import compress, sparse_weights
 from secateur.steps import Step
 from secateur.studies.nodes import Checkpoints, ParentLink, Result, Workplace, lines, stopwatch
 from secateur.studies.options import read
 from secateur.studies.prune_node import TrainingBatches, layer_facts
 from secateur.studies.store import Artefact
 from secateur.training.changing_masks import ChangingMask, DynamicSparsity, EarlyBirdSearch, GradualPruning, How
+from secateur.training.execution import executed, make_dense, make_sparse
 from secateur.training.loop import Actions, Run, Seeds, Settings, make_run, train
 from secateur.training.masking import KeepPruned
 from secateur.training.states import State, restore_model
@@ -70,6 +70,7 @@ def train_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
     hold = keeper.enforce if masking == "enforced" or run.step == first_step else keeper.hold
     actions: dict[str, Sequence[Callable[[Run], None]]] = {
         "start": [changing.start if changing else hold, keep_asked],
+        "forward": [changing.forward] if changing else [],
         "gradients": [*([changing.gradients] if changing else []), *([keeper.mask_gradients] if masking != "start" else [])],
         "updated": [*([keeper.mask_weights] if masking == "enforced" else []), *([changing.updated] if changing else []), keep_asked],
         "evaluated": [tell],
@@ -81,8 +82,9 @@ def train_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
     train(run, _typed(actions))
     if stored is None:
         _finish(workplace, run, first_step, result, missing)
-        if begun.execution:
-            result.facts["execution"] = begun.execution
+        if run.mask is not None:
+            result.facts["execution"] = executed(run)
+        make_dense(run)
         costs = begun.costs if changing is None else cost_facts(run.model, run.dataset, masks.last())
         seen = (run.step - first_step) / run.steps_per_epoch * len(run.dataset.splits["train"])
         # The backward pass counts as twice the forward one; where the mask changes, as if the last one had held throughout.
@@ -150,9 +152,9 @@ def _changing_mask(spec: Mapping[str, Any], run: Run, keeper: KeepPruned, masks:
     )  # fmt: skip
     earlier = masks.take_up(run.step) if run.step else []
     if isinstance(schedule, Gradual):
-        return GradualPruning(schedule, how, keeper, masks.add)
+        return GradualPruning(schedule, how, keeper, masks.add, spec["execution"])
     if isinstance(schedule, Dynamic):
-        return DynamicSparsity(schedule, how, keeper, masks.add)
+        return DynamicSparsity(schedule, how, keeper, masks.add, spec["execution"])
     if isinstance(schedule, EarlyBird):
         return EarlyBirdSearch(schedule, how, masks.add, lambda: earlier)
     raise PruningError(f"schedule {entry.name!r} does not prune while training")
@@ -169,10 +171,9 @@ def _without_name(table: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Begun:
-    """A run at its starting point, and what is said of it for good: which layers run sparse, and what an example costs."""
+    """A run at its starting point, and what an example costs under the mask that it starts with."""
 
     run: Run
-    execution: dict[str, str]
     costs: dict[str, float]
 
 
@@ -194,9 +195,9 @@ def _start(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[str, 
     if mask is not None and "keep" in spec:
         _keep_part(model, mask, spec["keep"]["part"], spec["keep"]["seed"])
     costs = cost_facts(model, dataset, mask)
-    model, execution = with_execution(model, mask, settings, spec["execution"])
     run = make_run(model, task, dataset, settings, seeds)
     run.mask = mask
+    make_sparse(run, spec["execution"])
     if state is not None and spec["start"] == "state":
         run.stand_at(state, optimizer=spec["optimizer"])
     elif state is not None and spec["optimizer"] == "kept":
@@ -204,7 +205,7 @@ def _start(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[str, 
     if spec["rate"] == "final":
         final = run.factor(max(0, run.total - 1))
         run.factor = lambda step: final
-    return _Begun(run, execution, costs)
+    return _Begun(run, costs)
 
 
 def _keep_part(model: nn.Module, mask: Mask, part: Ablation, seed: int) -> None:
@@ -213,14 +214,6 @@ def _keep_part(model: nn.Module, mask: Mask, part: Ablation, seed: int) -> None:
     with torch.no_grad():
         for name, weight in ablated(parameters, mask, part, seed).items():
             parameters[name].copy_(weight)
-
-
-def with_execution(model: nn.Module, mask: Mask | None, settings: Settings, wanted: str) -> tuple[nn.Module, dict[str, str]]:
-    """The model with the layers sparse that `wanted` (`dense`, `sparse`, `auto`) makes so under the mask, and which those are."""
-    if mask is None or wanted == "dense" or settings.masking != "enforced":
-        return model, {}
-    made = compress(model, mask, layers="auto" if wanted == "auto" else "all", batch=settings.batch, in_place=True)
-    return made, {name: "sparse" if name in sparse_weights(made) else "dense" for name in mask}
 
 
 def cost_facts(model: nn.Module, dataset: Dataset, mask: Mask | None) -> dict[str, float]:

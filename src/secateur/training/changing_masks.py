@@ -22,6 +22,7 @@ from secateur.pruning.movement import Movement
 from secateur.pruning.schedules import Dynamic, EarlyBird, Gradual
 from secateur.registry import dynamic_methods, scores
 from secateur.seeds import generator
+from secateur.training.execution import Execution, make_dense, make_sparse
 from secateur.training.loop import Run
 from secateur.training.masking import KeepPruned
 
@@ -68,8 +69,12 @@ class ChangingMask(Protocol):
         """Before the first step, and again when a run is resumed."""
         ...
 
+    def forward(self, run: Run) -> None:
+        """Before the forward pass."""
+        ...
+
     def gradients(self, run: Run) -> None:
-        """After the backward pass, while gradients of pruned weights are still there."""
+        """After the backward pass; of dense layers the gradients of pruned weights are still there."""
         ...
 
     def updated(self, run: Run) -> None:
@@ -80,8 +85,8 @@ class ChangingMask(Protocol):
 class GradualPruning:
     """Prunes along a ramp inside one training run (Zhu and Gupta 2017); with the score `movement`, by what training gathered."""
 
-    def __init__(self, schedule: Gradual, how: How, keeper: KeepPruned, drawn: Drawn) -> None:
-        self.schedule, self.how, self.keeper, self.drawn = schedule, how, keeper, drawn
+    def __init__(self, schedule: Gradual, how: How, keeper: KeepPruned, drawn: Drawn, execution: Execution) -> None:
+        self.schedule, self.how, self.keeper, self.drawn, self.execution = schedule, how, keeper, drawn, execution
         self.gathers = bool(scores.entry(str(how.score["name"])).traits.get("in_loop"))
 
     def start(self, run: Run) -> None:
@@ -90,7 +95,11 @@ class GradualPruning:
         if run.mask is None:
             run.mask = prunable_mask(run.model, self.how.prunable)
             self._prune(run)
+        make_sparse(run, self.execution)
         self.keeper.enforce(run)
+
+    def forward(self, run: Run) -> None:
+        """Nothing is changed."""
 
     def gradients(self, run: Run) -> None:
         """Gather movement."""
@@ -103,15 +112,17 @@ class GradualPruning:
 
     def updated(self, run: Run) -> None:
         """Prune to where the ramp is now."""
-        if self.ramp.updates_at(run.step):
-            self._prune(run)
+        if self.ramp.updates_at(run.step) and self._prune(run):
+            make_sparse(run, self.execution)
             self.keeper.enforce(run)
 
-    def _prune(self, run: Run) -> None:
+    def _prune(self, run: Run) -> bool:
+        """Draw the mask of this step, if it is another one; the layers are dense then."""
         assert run.mask is not None
         density = min(self.ramp.density_at(run.step), 1.0)
         if run.step < self.ramp.begin or density >= run.mask.density:
-            return
+            return False
+        make_dense(run)
         if self.gathers:
             how = self.how
             values = {name: run.gathered[name] for name in run.mask}
@@ -122,19 +133,20 @@ class GradualPruning:
             run.mask = self.how.draw(run, run.mask, density)
         run.best, run.waited = None, 0  # a better state of a denser network is no result at this density
         self.drawn(run.step, run.mask)
+        return True
 
 
 class DynamicSparsity:
     """Sparse from the first step: drops and grows weights at the schedule's moments (SET, RigL, SNFS; `static` never does).
 
-    At a renewal that reads gradients the optimiser takes no step, as in algorithm 1 of Evci et al. (2020). Weights that grow
-    start at zero with zero moments.
+    At a renewal that reads gradients the optimiser takes no step, as in algorithm 1 of Evci et al. (2020); layers that are sparse
+    else are dense for that step. Weights that grow start at zero with zero moments.
     """
 
     smoothing = 0.9
 
-    def __init__(self, schedule: Dynamic, how: How, keeper: KeepPruned, drawn: Drawn) -> None:
-        self.schedule, self.how, self.keeper, self.drawn = schedule, how, keeper, drawn
+    def __init__(self, schedule: Dynamic, how: How, keeper: KeepPruned, drawn: Drawn, execution: Execution) -> None:
+        self.schedule, self.how, self.keeper, self.drawn, self.execution = schedule, how, keeper, drawn, execution
         self.entry = dynamic_methods.entry(schedule.method)
 
     def start(self, run: Run) -> None:
@@ -143,7 +155,13 @@ class DynamicSparsity:
         if run.mask is None:
             run.mask = self.how.draw(run, prunable_mask(run.model, self.how.prunable), self.how.density)
             self.drawn(run.step, run.mask)
+        make_sparse(run, self.execution)
         self.keeper.enforce(run)
+
+    def forward(self, run: Run) -> None:
+        """Where this step's gradients decide what grows, make layers dense, which have a gradient at every place."""
+        if self.entry.traits["needs_gradients"] and self.renewal.updates_at(run.step) and make_dense(run):
+            self.keeper.enforce(run)
 
     def gradients(self, run: Run) -> None:
         """Gather momentum where the method wants it; renew by gradients."""
@@ -159,9 +177,16 @@ class DynamicSparsity:
             run.skip_update = True
 
     def updated(self, run: Run) -> None:
-        """Renew where no gradients are needed."""
-        if not self.entry.traits["needs_gradients"] and self.renewal.updates_at(run.step) and self.schedule.method != "static":
-            self._renew(run, None)
+        """Renew where no gradients are needed; after a renewal layers are sparse again."""
+        if self.entry.traits["needs_gradients"]:
+            renewed = self.renewal.updates_at(run.step - 1)
+        else:
+            renewed = self.renewal.updates_at(run.step) and self.schedule.method != "static"
+            if renewed:
+                make_dense(run)
+                self._renew(run, None)
+        if renewed and make_sparse(run, self.execution):
+            self.keeper.enforce(run)
 
     def _renew(self, run: Run, gradients: Mapping[str, Tensor] | None) -> None:
         assert run.mask is not None
@@ -176,6 +201,13 @@ class DynamicSparsity:
         run.mask = renewed.mask
         self.keeper.enforce(run)
         self.drawn(run.step, renewed.mask)
+
+
+def stays_dense(schedule: Gradual | Dynamic | EarlyBird, score: str) -> bool:
+    """Whether training needs dense layers throughout: gradients of pruned weights at every step, or the whole network."""
+    if isinstance(schedule, Dynamic):
+        return bool(dynamic_methods.entry(schedule.method).traits["needs_momentum"])
+    return isinstance(schedule, EarlyBird) or bool(scores.entry(score).traits.get("in_loop"))
 
 
 class EarlyBirdSearch:
@@ -193,6 +225,9 @@ class EarlyBirdSearch:
         self.whole = prunable_mask(run.model, self.how.prunable)
         self.interval = self.schedule.interval(run.steps_per_epoch)
         self.masks = self.earlier() if run.step else []
+
+    def forward(self, run: Run) -> None:
+        """Nothing is changed."""
 
     def gradients(self, run: Run) -> None:
         """Nothing is changed."""

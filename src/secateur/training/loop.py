@@ -7,7 +7,7 @@ Everything that decides a step's bits is a function of the settings, the seeds a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.data.dataset import Dataset
-from secateur.dropout import dropout_modules, foreign_dropout
+from secateur.dropout import Dropout, dropout_modules, foreign_dropout
 from secateur.errors import InputError
 from secateur.linear_maps import LinearMap, linear_maps
 from secateur.masks import Mask
@@ -27,7 +27,7 @@ from secateur.training.learning_rates import Factor
 from secateur.training.optimizers import optimizer_state, restore_optimizer
 from secateur.training.states import State, capture_model, fit, live_tensors, restore_model
 
-Point = Literal["start", "gradients", "updated", "evaluated", "epoch"]
+Point = Literal["start", "forward", "gradients", "updated", "evaluated", "epoch"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Run:
     """A run in flight: what the callables at the loop's points may look at and change.
 
     `until` stops it early, at a step whose state is wanted, without changing the schedule. `gathered` is what a callable gathers
-    over steps, for checkpoints; `skip_update` lets one step pass without the optimiser's.
+    over steps, for checkpoints; `skip_update` lets one step pass without the optimiser's. `become` changes the network's layers.
     """
 
     model: nn.Module
@@ -106,6 +106,16 @@ class Run:
     def loss(self, outputs: Any, targets: Tensor) -> Tensor:
         """The task's loss of what the network itself returns (its outputs, or a tuple that begins with them)."""
         return self.task.loss(outputs[0] if isinstance(outputs, tuple) else outputs, targets)
+
+    @cached_property
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that the optimiser steps."""
+        return list(self.model.parameters())
+
+    @cached_property
+    def dropouts(self) -> list[tuple[str, Dropout]]:
+        """The network's dropout modules, which are placed before each step."""
+        return dropout_modules(self.model)
 
     @property
     def names(self) -> dict[Tensor, str]:
@@ -154,12 +164,31 @@ class Run:
         self.step = state.step
         self.carried = _nested(state.carried)
         if optimizer == "kept":
-            live = live_tensors(self.model)
-            moments = {}
-            for name, tensor in state.optimizer.items():
-                owner = name.rpartition("/")[0]
-                moments[name] = fit(tensor, state.pattern(owner), live[owner][1]) if tensor.ndim else tensor
-            restore_optimizer(self.optimizer, self.names, moments)
+            self._take_moments(state)
+
+    def become(self, change: Callable[[nn.Module], nn.Module]) -> bool:
+        """Go on with what `change` makes of the network, the same weights in dense layers or in sparse ones; returns whether any changed.
+
+        The optimiser is made anew for the new parameters, with the state that it had.
+        """
+        names = self.names
+        self.model = change(self.model)
+        for cached in ("maps", "parameters", "dropouts"):
+            self.__dict__.pop(cached, None)
+        if self.names.keys() == names.keys():
+            return False
+        moments = State(self.step, {}, optimizer_state(self.optimizer, names), mask=self.mask)
+        self.optimizer = _optimizer(self.settings, self.parameters)
+        self._take_moments(moments)
+        return True
+
+    def _take_moments(self, state: State) -> None:
+        live = live_tensors(self.model)
+        moments = {}
+        for name, tensor in state.optimizer.items():
+            owner = name.rpartition("/")[0]
+            moments[name] = fit(tensor, state.pattern(owner), live[owner][1]) if tensor.ndim else tensor
+        restore_optimizer(self.optimizer, self.names, moments)
 
 
 Actions = Mapping[Point, Sequence[Callable[[Run], None]]]
@@ -171,24 +200,24 @@ def make_run(model: nn.Module, task: Task, dataset: Dataset, settings: Settings,
     total = settings.length.iterations(steps_per_epoch)
     if total < 0 or steps_per_epoch < 1:
         raise InputError(f"{dataset.label} has no training batch of {settings.batch}")
-    optimizer_name, optimizer_options = _named(settings.optimizer)
     rate_name, rate_options = _named(settings.learning_rate)
-    optimizer = optimizers[optimizer_name](model.parameters(), **optimizer_options)
+    optimizer = _optimizer(settings, model.parameters())
     factor = learning_rates[rate_name](total, steps_per_epoch, **rate_options)
     return Run(model, task, dataset, settings, seeds, optimizer, factor, steps_per_epoch, total)
 
 
 def train(run: Run, actions: Actions) -> None:
-    """Take steps until `run.finished`. Points: `start` before the first, `gradients` after each backward pass (before
-    clipping), `updated` after each optimiser step, `evaluated` after each reading of the validation split, `epoch` at each
-    epoch's end (and at the last step)."""
+    """Take steps until `run.finished`.
+
+    Points: `start` before the first, `forward` before each forward pass, `gradients` after each backward pass (before clipping),
+    `updated` after each optimiser step, `evaluated` after each reading of the validation split, `epoch` at each epoch's end (and at
+    the last step).
+    """
     settings = run.settings
     base_rates = [group["lr"] for group in run.optimizer.param_groups]
     evaluate_every = max(1, settings.evaluate.iterations(run.steps_per_epoch))
     reseed_foreign = bool(foreign_dropout(run.model))
-    dropouts = dropout_modules(run.model)
-    parameters = list(run.model.parameters())
-    at = {point: tuple(actions.get(point, ())) for point in ("start", "gradients", "updated", "evaluated", "epoch")}
+    at = {point: tuple(actions.get(point, ())) for point in ("start", "forward", "gradients", "updated", "evaluated", "epoch")}
     for act in at["start"]:
         act(run)
     if run.step == 0 and not run.history:
@@ -199,7 +228,9 @@ def train(run: Run, actions: Actions) -> None:
         if place == 0:
             run.carried = None
         for inputs, targets in run.dataset.splits["train"].epoch(settings.batch, run.seeds.data_order, epoch, place):
-            for name, module in dropouts:
+            for act in at["forward"]:
+                act(run)
+            for name, module in run.dropouts:
                 module.place(run.seeds.dropout, name, run.step)
             if reseed_foreign:
                 torch.manual_seed(run.seeds.dropout + run.step)
@@ -216,11 +247,11 @@ def train(run: Run, actions: Actions) -> None:
             for act in at["gradients"]:
                 act(run)
             if settings.clip is not None:
-                torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
+                torch.nn.utils.clip_grad_norm_(run.parameters, settings.clip)
             if not run.skip_update:
                 run.optimizer.step()
             run.skip_update = False
-            for parameter in parameters:
+            for parameter in run.parameters:
                 parameter.grad = None
             run.step += 1
             run.loss_sum += value
@@ -256,6 +287,12 @@ def evaluate(run: Run) -> None:
         run.best, run.best_value, run.waited = run.state(resumable=False), value, 0
     else:
         run.waited += 1
+
+
+def _optimizer(settings: Settings, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    name, options = _named(settings.optimizer)
+    optimizer: torch.optim.Optimizer = optimizers[name](parameters, **options)
+    return optimizer
 
 
 def _named(table: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
