@@ -33,7 +33,7 @@ int cuts_of_a_tile(const Pattern& pattern, const Tiling& tiling, int threads) {
 
 // Tiles are summed in two groups where edges cost as much as the walk, or where there are many: two threads then share no example.
 int groups_of_tiles(const Pattern& pattern, const Tiling& tiling, bool feature_major) {
-    return tiling.tiles > 1 && (tiling.tiles >= 4 || edges_matter(pattern, feature_major)) ? 2 : 1;
+    return tiling.tiles > 1 && (tiling.tiles >= kManyTiles || edges_matter(pattern, feature_major)) ? 2 : 1;
 }
 
 template <class T>
@@ -51,7 +51,8 @@ void forward_of_one(const LinearForward<T>& layer, int threads) {
 
 template <class T>
 std::int64_t packed_size(const Pattern& pattern, std::int64_t batch) {
-    return tiling_for<T>(pattern, batch).padded() * pattern.columns();
+    const Tiling tiling = tiling_for<T>(pattern, batch);
+    return tiling.tiles >= kManyTiles ? 0 : tiling.padded() * pattern.columns();
 }
 
 template <class T>
@@ -65,11 +66,13 @@ void linear_forward(const LinearForward<T>& layer) {
     const bool direct = layer.feature_major && usable_in_place(pattern, tiling, batch);
     const int cuts = direct ? 0 : cuts_of_a_tile(pattern, tiling, threads);
     const auto plan = pattern.product_plan(tiling.width, cuts ? 1 : threads);
+    // Memory of one tile, again and again, where a thread packs its own and nothing is kept.
+    const bool passing = cuts && !layer.packed;
     T* packed = layer.packed;
-    if (!direct && !packed) packed = scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded()));
+    if (!direct && !packed && !passing) packed = scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded()));
     const Tiles<T> x = direct ? in_place(const_cast<T*>(layer.x), tiling, batch) : packed_tiles(packed, tiling, columns);
-    // The rows of one panel for the `width` examples from `at` of a tile on.
-    const auto part = [&](std::int64_t tile, int at, int width, int panel) {
+    // The rows of one panel for the `width` examples from `at` of a tile on, which `inside` holds.
+    const auto part = [&](std::int64_t tile, int at, int width, int panel, const T* inside, std::int64_t ld) {
         const std::int64_t first = plan->panel_lines[std::size_t(panel)], last = plan->panel_lines[std::size_t(panel) + 1];
         if (first == last) return;
         T* y = direct ? layer.y + tile * tiling.tile : scratch_of<T>(Slot::output, std::size_t((last - first) * width));
@@ -78,8 +81,8 @@ void linear_forward(const LinearForward<T>& layer) {
         product.plan = plan->view();
         product.low_columns = pattern.low_columns();
         product.values = layer.values;
-        product.x = x.data + tile * x.step + at;
-        product.ld_x = x.ld;
+        product.x = inside;
+        product.ld_x = ld;
         product.y = y;
         product.ld_y = ld_y;
         product.first_row = direct ? 0 : first;
@@ -101,9 +104,11 @@ void linear_forward(const LinearForward<T>& layer) {
             for (std::int64_t item = begin; item < end; ++item) {
                 const std::int64_t tile = item / cuts;
                 const int at = int(item % cuts) * width;
-                primitives<T>().pack(edge_of<T>(layer.x, layer.feature_major, columns, batch, tile * tiling.tile + at, width, 0, columns,
-                                                x.data + tile * x.step + at, x.ld));
-                part(tile, at, width, 0);
+                T* inside = passing ? scratch_of<T>(Slot::packed_x, std::size_t(columns * width)) : x.data + tile * x.step + at;
+                const std::int64_t ld = passing ? width : x.ld;
+                primitives<T>().pack(
+                    edge_of<T>(layer.x, layer.feature_major, columns, batch, tile * tiling.tile + at, width, 0, columns, inside, ld));
+                part(tile, at, width, 0, inside, ld);
             }
             return;
         }
@@ -112,7 +117,10 @@ void linear_forward(const LinearForward<T>& layer) {
             team.barrier();
         }
         team.share(tiling.tiles * plan->panels, begin, end);
-        for (std::int64_t item = begin; item < end; ++item) part(item / plan->panels, 0, tiling.tile, int(item % plan->panels));
+        for (std::int64_t item = begin; item < end; ++item) {
+            const std::int64_t tile = item / plan->panels;
+            part(tile, 0, tiling.tile, int(item % plan->panels), x.data + tile * x.step, x.ld);
+        }
     });
 }
 
@@ -129,16 +137,16 @@ void linear_backward(const LinearBackward<T>& layer) {
     }
     const bool placed = layer.feature_major && usable_in_place(pattern, tiling, batch);
     const bool direct_dy = placed && !layer.y;
-    const bool pack_x = layer.dvalues && layer.feature_major && !placed;
     // Sums over the batch are made group by group and added up at the end, whatever the number of threads.
     const int groups = groups_of_tiles(pattern, tiling, layer.feature_major);
+    const bool pack_x = layer.dvalues && !placed && (layer.feature_major || tiling.tiles >= kManyTiles);
     const int panels = threads > groups ? threads / groups : groups == 1 ? threads : 1;
     const auto plan = pattern.gradient_plan(tiling.width, panels, primitives<T>().columns_at_once(tiling.tile));
     // Groups of examples go through their tiles one after another, and a tile of dy that has been walked is not needed again.
     const bool by_group = groups > 1 && panels == 1;
     T* packed_dy = direct_dy || by_group ? nullptr : scratch_of<T>(Slot::packed_dy, std::size_t(rows * tiling.padded()));
     const Tiles<T> dy = direct_dy ? in_place(const_cast<T*>(layer.dy), tiling, batch) : packed_tiles(packed_dy, tiling, rows);
-    T* packed_x = pack_x ? scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded())) : const_cast<T*>(layer.packed);
+    T* packed_x = !pack_x ? const_cast<T*>(layer.x) : by_group ? nullptr : scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded()));
     const Tiles<T> x = placed ? in_place(packed_x, tiling, batch) : packed_tiles(packed_x, tiling, columns);
     const std::size_t entries = (plan->rows.size() + 15) / 16 * 16;
     T* dvalues = layer.dvalues ? scratch_of<T>(Slot::dvalues, entries * std::size_t(groups)) : nullptr;
@@ -147,13 +155,16 @@ void linear_backward(const LinearBackward<T>& layer) {
     const auto tile_of_dy = [&](std::int64_t tile) {
         return direct_dy || !by_group ? dy.data + tile * dy.step : scratch_of<T>(Slot::packed_dy, std::size_t(rows * tiling.tile));
     };
+    const auto tile_of_x = [&](std::int64_t tile) {
+        return pack_x && by_group ? scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.tile)) : x.data + tile * x.step;
+    };
     const auto walk = [&](int group, int panel, std::int64_t tile) {
         const std::int64_t first = plan->panel_lines[std::size_t(panel)], last = plan->panel_lines[std::size_t(panel) + 1];
         if (first == last) return;
         Gradients<T> task{};
         task.plan = plan->view();
         task.values = layer.values;
-        task.x = layer.dvalues ? x.data + tile * x.step : nullptr;
+        task.x = layer.dvalues ? tile_of_x(tile) : nullptr;
         task.ld_x = x.ld;
         task.dy = tile_of_dy(tile);
         task.ld_dy = dy.ld;
@@ -183,13 +194,13 @@ void linear_backward(const LinearBackward<T>& layer) {
             for (int group = begin; group < end; ++group)
                 for (std::int64_t tile = first_tile(group); tile < first_tile(group + 1); ++tile) {
                     if (!direct_dy) pack_tile<T>(layer.dy, layer.y, layer.feature_major, rows, batch, tiling, tile, tile_of_dy(tile));
-                    if (pack_x) pack_tile<T>(layer.packed, nullptr, true, columns, batch, tiling, tile, x.data + tile * x.step);
+                    if (pack_x) pack_tile<T>(layer.x, nullptr, layer.feature_major, columns, batch, tiling, tile, tile_of_x(tile));
                     if (layer.dbias) sum_rows(group, tile, 0, rows);
                     walk(group, 0, tile);
                 }
         } else {
             if (!direct_dy) pack_share<T>(team, layer.dy, layer.y, layer.feature_major, rows, batch, tiling, dy);
-            if (pack_x) pack_share<T>(team, layer.packed, nullptr, true, columns, batch, tiling, x);
+            if (pack_x) pack_share<T>(team, layer.x, nullptr, layer.feature_major, columns, batch, tiling, x);
             if (!direct_dy || pack_x) team.barrier();
             if (layer.dbias) {
                 team.share(rows, first, last);

@@ -64,8 +64,9 @@ void forward_of(const Pattern& pattern, Number number, nb::handle values, nb::ha
     layer.bias = static_cast<const T*>(memory_or_null(bias, "bias", number, {pattern.rows()}));
     layer.x = static_cast<const T*>(memory_of(x, "x", number, {x0, x1}));
     layer.y = static_cast<T*>(memory_of(y, "y", number, {y0, y1}));
-    if (feature_major && !packed.is_none()) throw std::invalid_argument("feature-major inputs are not packed");
-    layer.packed = static_cast<T*>(memory_or_null(packed, "packed", number, {packed.is_none() ? 0 : packed_size<T>(pattern, batch)}));
+    const std::int64_t size = feature_major || packed.is_none() ? 0 : packed_size<T>(pattern, batch);
+    if (size == 0 && !packed.is_none()) throw std::invalid_argument("packed is for inputs whose packed_size is not zero, and never for feature-major ones");
+    layer.packed = static_cast<T*>(memory_or_null(packed, "packed", number, {size}));
     layer.feature_major = feature_major;
     layer.batch = batch;
     layer.relu = relu;
@@ -75,7 +76,7 @@ void forward_of(const Pattern& pattern, Number number, nb::handle values, nb::ha
 }
 
 template <class T>
-void backward_of(const Pattern& pattern, Number number, nb::handle values, nb::handle packed, nb::handle dy, nb::handle y, nb::handle dx,
+void backward_of(const Pattern& pattern, Number number, nb::handle values, nb::handle x, nb::handle dy, nb::handle y, nb::handle dx,
                  nb::handle dvalues, nb::handle dbias, bool feature_major, int threads) {
     const std::int64_t batch = length_of(dy, "dy", 2, feature_major ? 1 : 0);
     const auto shape = [&](std::int64_t features) {
@@ -91,9 +92,9 @@ void backward_of(const Pattern& pattern, Number number, nb::handle values, nb::h
     layer.dx = static_cast<T*>(memory_or_null(dx, "dx", number, {x0, x1}));
     layer.dvalues = static_cast<T*>(memory_or_null(dvalues, "dvalues", number, {pattern.survivors()}));
     layer.dbias = static_cast<T*>(memory_or_null(dbias, "dbias", number, {pattern.rows()}));
-    if (layer.dvalues || !packed.is_none())
-        layer.packed = static_cast<const T*>(feature_major ? memory_of(packed, "packed", number, {x0, x1})
-                                                           : memory_of(packed, "packed", number, {packed_size<T>(pattern, batch)}));
+    const std::int64_t packed = feature_major ? 0 : packed_size<T>(pattern, batch);
+    if (layer.dvalues || !x.is_none())
+        layer.x = static_cast<const T*>(packed > 0 ? memory_of(x, "x", number, {packed}) : memory_of(x, "x", number, {x0, x1}));
     layer.feature_major = feature_major;
     layer.batch = batch;
     layer.threads = checked_threads(threads);
@@ -267,7 +268,8 @@ NB_MODULE(_kernels, module) {
                  if (batch < 0) throw std::invalid_argument("batch must not be negative");
                  return twofold ? packed_size<double>(pattern, batch) : packed_size<float>(pattern, batch);
              },
-             "batch"_a, "twofold"_a = false)
+             "batch"_a, "twofold"_a = false,
+             "Numbers of `packed`, which linear_forward fills for linear_backward's x; 0 where that takes x itself, as it does feature-major.")
         .def("linear_forward",
              [](const Pattern& pattern, nb::handle values, nb::handle bias, nb::handle x, nb::handle y, nb::handle packed, bool feature_major,
                 bool relu, int threads) {
@@ -277,13 +279,13 @@ NB_MODULE(_kernels, module) {
              },
              "values"_a, "bias"_a.none(), "x"_a, "y"_a, "packed"_a.none(), "feature_major"_a, "relu"_a, "threads"_a)
         .def("linear_backward",
-             [](const Pattern& pattern, nb::handle values, nb::handle packed, nb::handle dy, nb::handle y, nb::handle dx, nb::handle dvalues,
+             [](const Pattern& pattern, nb::handle values, nb::handle x, nb::handle dy, nb::handle y, nb::handle dx, nb::handle dvalues,
                 nb::handle dbias, bool feature_major, int threads) {
                  const Number number = number_of(values, "values");
-                 (number == Number::single ? backward_of<float> : backward_of<double>)(pattern, number, values, packed, dy, y, dx, dvalues, dbias,
+                 (number == Number::single ? backward_of<float> : backward_of<double>)(pattern, number, values, x, dy, y, dx, dvalues, dbias,
                                                                                       feature_major, threads);
              },
-             "values"_a, "packed"_a.none(), "dy"_a, "y"_a.none(), "dx"_a.none(), "dvalues"_a.none(), "dbias"_a.none(), "feature_major"_a,
+             "values"_a, "x"_a.none(), "dy"_a, "y"_a.none(), "dx"_a.none(), "dvalues"_a.none(), "dbias"_a.none(), "feature_major"_a,
              "threads"_a)
         .def("conv_packed_size",
              [](const Pattern& pattern, nb::handle x, std::int64_t taps, std::int64_t stride, std::int64_t padding, std::int64_t dilation) {

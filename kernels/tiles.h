@@ -40,16 +40,19 @@ Edge<T> edge_of(const T* outside, bool feature_major, std::int64_t all_features,
 template <class T>
 void pack_share(const Team& team, const T* outside, const T* positive, bool feature_major, std::int64_t features, std::int64_t batch,
                 const Tiling& tiling, const Tiles<T>& tiles) {
-    constexpr std::int64_t chunk = 64;
-    const std::int64_t chunks = (features + chunk - 1) / chunk;
+    // Each thread's features of a tile lie side by side: long pieces of rows are fetched ahead.
+    constexpr std::int64_t line = 16;
+    const std::int64_t lines = (features + line - 1) / line;
     std::int64_t begin, end;
-    team.share(chunks * tiling.tiles, begin, end);
-    for (std::int64_t item = begin; item < end; ++item) {
-        const std::int64_t tile = item / chunks, first = item % chunks * chunk, last = std::min(first + chunk, features);
+    team.share(lines * tiling.tiles, begin, end);
+    while (begin < end) {
+        const std::int64_t tile = begin / lines, from = begin % lines, to = std::min(from + end - begin, lines);
+        const std::int64_t first = from * line, last = std::min(to * line, features);
         T* inside = tiles.data + tile * tiles.step + first * tiles.ld;
         Edge<T> edge = edge_of(outside, feature_major, features, batch, tile * tiling.tile, tiling.tile, first, last, inside, tiles.ld);
         if (positive) edge.positive = positive + (edge.outside - outside);
         primitives<T>().pack(edge);
+        begin += to - from;
     }
 }
 

@@ -21,6 +21,9 @@ constexpr int kTiles[] = {2, 4, 8, 16, 32, 48, 64, 96, 128};
 
 constexpr std::int64_t kWidestBlock = 65536;
 
+// From so many tiles on what is packed of them all does not stay in the second-level cache: better a tile at a time, and again when needed.
+constexpr std::int64_t kManyTiles = 4;
+
 // Whether a row has so few survivors that the edges of a call, where it has any, cost as much as its walk.
 inline bool edges_matter(const Pattern& pattern, bool feature_major) { return !feature_major && pattern.survivors() <= 32 * pattern.rows(); }
 
@@ -50,7 +53,8 @@ Tiling tiling_for(const Pattern& pattern, std::int64_t batch, bool feature_major
     tiling.blocked = blocks_pay<T>(pattern, batch);
     // Where edges matter two threads take half of the batch each, rather than half of the rows.
     const bool halves = edges_matter(pattern, feature_major) && (batch == 64 || batch == 128);
-    const int most = halves ? int(batch / 2) : tiling.blocked ? 64 : 128;
+    const bool narrow = tiling.blocked || (!feature_major && batch >= 64 * kManyTiles);
+    const int most = halves ? int(batch / 2) : narrow ? 64 : 128;
     double best = 0;
     for (const int tile : kTiles) {
         if (tile > most) break;

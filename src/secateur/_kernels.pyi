@@ -33,7 +33,7 @@ class Pattern:
     def linear_backward(
         self,
         values: Tensor,
-        packed: Tensor | None,
+        x: Tensor | None,
         dy: Tensor,
         y: Tensor | None,
         dx: Tensor | None,

@@ -143,14 +143,14 @@ def test_a_wrong_tensor_raises(name: str, wrong: Any, error: type[Exception]) ->
 
 def test_wrong_gradients_raise() -> None:
     good: dict[str, Any] = {
-        "values": torch.zeros(6), "packed": torch.zeros(pattern().packed_size(5)), "dy": torch.zeros(5, 3), "y": None,
+        "values": torch.zeros(6), "x": torch.zeros(pattern().packed_size(5)), "dy": torch.zeros(5, 3), "y": None,
         "dx": torch.zeros(5, 4),
         "dvalues": torch.zeros(6), "dbias": torch.zeros(3), "feature_major": False, "threads": 2,
     }  # fmt: skip
     pattern().linear_backward(**good)
     for name, wrong in (
-        ("packed", None),
-        ("packed", torch.zeros(3)),
+        ("x", None),
+        ("x", torch.zeros(3)),
         ("dx", torch.zeros(4, 5)),
         ("dvalues", torch.zeros(7)),
         ("y", torch.zeros(5, 4)),
@@ -194,18 +194,21 @@ def test_convolution_and_embedding_check_too() -> None:
             pattern().embedding_forward(torch.zeros(6), ids, torch.zeros(1, 4), 1)
 
 
-def test_results_do_not_depend_on_the_number_of_threads() -> None:
+@pytest.mark.parametrize("batch", [130, 300])
+def test_results_do_not_depend_on_the_number_of_threads(batch: int) -> None:
     drawn = torch.Generator().manual_seed(0)
     kept = torch.rand(300, 400, generator=drawn) < 0.2
     starts = np.concatenate([[0], np.cumsum(kept.sum(1).numpy())])
     structure = _kernels.Pattern(300, 400, starts, kept.nonzero()[:, 1].numpy())
-    values, x, dy = (torch.randn(shape, generator=drawn) for shape in ((int(starts[-1]),), (130, 400), (130, 300)))
+    values, x, dy = (torch.randn(shape, generator=drawn) for shape in ((int(starts[-1]),), (batch, 400), (batch, 300)))
+    size = structure.packed_size(batch)
+    assert (size > 0) == (batch == 130)
 
     def results(threads: int) -> list[Tensor]:
-        y, packed = torch.empty(130, 300), torch.empty(structure.packed_size(130))
+        y, packed = torch.empty(batch, 300), torch.empty(size) if size else None
         structure.linear_forward(values, None, x, y, packed, False, False, threads)
-        dx, dvalues, dbias = torch.empty(130, 400), torch.empty_like(values), torch.empty(300)
-        structure.linear_backward(values, packed, dy, None, dx, dvalues, dbias, False, threads)
+        dx, dvalues, dbias = torch.empty(batch, 400), torch.empty_like(values), torch.empty(300)
+        structure.linear_backward(values, x if packed is None else packed, dy, None, dx, dvalues, dbias, False, threads)
         return [y, dx, dvalues, dbias]
 
     for threads in (2, 3, 7):

@@ -25,16 +25,17 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, kernel: Any, feature_major: bool, relu: bool) -> Tensor:
         needs_values = ctx.needs_input_grad[1]
+        packed = None
         if feature_major:
             y = x.new_empty(kernel.rows, x.shape[1])
-            packed = None
         else:
             batch = x.shape[0]
             y = x.new_empty(batch, kernel.rows)
-            packed = x.new_empty(kernel.packed_size(batch, x.dtype is torch.float64)) if needs_values else None
+            if needs_values and (size := kernel.packed_size(batch, x.dtype is torch.float64)):
+                packed = x.new_empty(size)
         kernel.linear_forward(values, bias, x, y, packed, feature_major, relu, torch.get_num_threads())
-        saved = (x if feature_major else packed) if needs_values else None
-        ctx.save_for_backward(values, saved, y if relu else None)
+        saved = x if packed is None else packed
+        ctx.save_for_backward(values, saved if needs_values else None, y if relu else None)
         ctx.kernel = kernel
         ctx.feature_major = feature_major
         return y
