@@ -22,7 +22,7 @@ from secateur.masks import Mask
 from secateur.registry import datasets, models, tasks
 from secateur.seeds import generator
 from secateur.steps import Step
-from secateur.training.execution import executed, make_sparse
+from secateur.training.execution import Execution, executed, make_sparse
 from secateur.training.loop import Seeds, Settings, make_run, train
 from secateur.training.masking import KeepPruned
 from secateur.training.numerics import prepare
@@ -89,7 +89,7 @@ def compare(
     network = models["lenet-300-100"](dataset.shape, generator(0))
     run = make_run(network, tasks["classification"](dataset), dataset, settings, Seeds(0, 1))
     run.mask = mask
-    make_sparse(run, options.execution)
+    make_sparse(run, Execution(options.execution))
     keeper = KeepPruned()
     actions = {"start": [keeper.enforce], "gradients": [keeper.mask_gradients], "updated": [keeper.mask_weights]}
     times: dict[str, list[float]] = {"obvious": [], "ours": []}

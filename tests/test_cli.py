@@ -70,6 +70,7 @@ def test_a_study_from_command_to_report(tmp_path: Path) -> None:
         (("run", "quickstrat"), "Did you mean 'quickstart'"),
         (("run", "quickstart", "--set", "train.bach=3"), "Did you mean 'batch'"),
         (("run", "quickstart", "--jobs", "64"), "more than the"),
+        (("run", "quickstart", "--crossovers", "nowhere.json"), "holds no table of crossovers"),
         (("status", "--store", "nowhere"), "there is no store"),
         (("list", "scorse"), "Did you mean 'scores'"),
         (("data", "verify"), "say which data set"),

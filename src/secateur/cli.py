@@ -12,6 +12,7 @@ from secateur import __version__
 from secateur.errors import InputError, SecateurError
 
 if TYPE_CHECKING:
+    from secateur.sparse import Crossovers
     from secateur.studies.run import Prepared
     from secateur.studies.store import Store
 
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--jobs", type=int, metavar="N", help="worker processes (default: cores / threads)")
     run.add_argument("--threads", type=int, default=1, metavar="N", help="threads of each worker (default: 1)")
     run.add_argument("--execution", default="auto", choices=["auto", "dense", "sparse"], help="how masked layers run (default: auto)")
+    run.add_argument("--crossovers", metavar="FILE", help="the table that 'auto' reads, from 'secateur bench crossovers --json'")
     run.add_argument("--log", choices=["tensorboard", "mlflow"], help="write the results for this tracker too")
     run.add_argument("--dry-run", action="store_true", help="print the run graph with an estimate, and run nothing")
     run.add_argument("--verbose", action="store_true", help="a line on standard error for each node that ends")
@@ -88,9 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     data.set_defaults(call=_data)
 
     bench = commands.add_parser("bench", help="time dense and sparse side by side on this machine")
-    bench.add_argument("what", choices=["kernels", "layers", "training", "inference"])
+    bench.add_argument("what", choices=["kernels", "layers", "training", "inference", "crossovers"])
     bench.add_argument("--densities", type=float, nargs="+", metavar="D")
-    bench.add_argument("--rounds", type=int, default=40, metavar="N")
+    bench.add_argument("--rounds", type=int, metavar="N", help="default: 40; for crossovers 5")
     bench.add_argument("--threads", type=int, default=1, metavar="N")
     bench.add_argument("--figures", metavar="DIR", help="write speed-up against density there, as SVG, PDF and PNG")
     _json_option(bench)
@@ -126,6 +128,7 @@ def _run(options: argparse.Namespace) -> int:
     from secateur.reports.terminal import summary
     from secateur.studies import run as studies
 
+    crossovers = _crossovers(options.crossovers) if options.crossovers else None
     documents = []
     failed = False
     for recipe in options.recipes:
@@ -139,6 +142,7 @@ def _run(options: argparse.Namespace) -> int:
             options.threads,
             options.execution,
             options.arms,
+            crossovers,
         )
         if options.dry_run:
             documents.append(_dry_run(prepared, options))
@@ -156,6 +160,15 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(documents)
     return 1 if failed else 0
+
+
+def _crossovers(path: str) -> Crossovers:
+    from secateur.sparse import Crossovers
+
+    try:
+        return Crossovers.load(path)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} holds no table of crossovers as 'secateur bench crossovers --json' prints it: {error}") from None
 
 
 def _log(tracker: Literal["tensorboard", "mlflow"], prepared: Prepared) -> None:
@@ -273,8 +286,11 @@ def _bench(options: argparse.Namespace) -> None:
     from secateur.reports.bench_figures import write_bench_figures
     from secateur.sparse.bench import DENSITIES, bench, environment
 
+    if options.what == "crossovers":
+        _bench_crossovers(options)
+        return
     timings = []
-    for timing in bench(options.what, densities=options.densities or DENSITIES, rounds=options.rounds, threads=options.threads):
+    for timing in bench(options.what, densities=options.densities or DENSITIES, rounds=options.rounds or 40, threads=options.threads):
         timings.append(timing)
         if not options.json:
             spread = f"{timing.low * 1e6:9.0f} – {timing.high * 1e6:<9.0f}"
@@ -284,6 +300,21 @@ def _bench(options: argparse.Namespace) -> None:
         _print_json({"environment": environment(), "rows": [timing.row() for timing in timings]})
     if options.figures:
         write_bench_figures(timings, options.figures)
+
+
+def _bench_crossovers(options: argparse.Namespace) -> None:
+    import torch
+
+    from secateur.models.word_conv import WordConv
+    from secateur.sparse.bench import measure_crossovers
+
+    torch.set_num_threads(options.threads)
+    table = measure_crossovers(rounds=options.rounds or 5, convolution=WordConv)
+    if options.json:
+        _print_json(table.described())
+        return
+    for entry in table.entries:
+        print(f"{entry.kind:10} {entry.rows:6} x {entry.columns:<6} batch {entry.batch:4}   sparse below density {entry.density:.3f}")
 
 
 def _store(options: argparse.Namespace) -> int:

@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 from tiny_studies import RECIPE, contents, run_tiny
 
+from secateur.sparse import Crossovers
+from secateur.sparse.execution import Crossover
 from secateur.studies import faults
 from secateur.studies import run as studies
 from secateur.training.states import State
@@ -124,6 +126,31 @@ def test_what_reads_every_gradient_stays_dense(tmp_path: Path) -> None:
     assert study.frame().filter(pl.col("arm") == "only")["execution"].to_list() == ["dense"]
     plans = [studies.prepare(str(RECIPE), store=tmp_path, settings=changing("snfs"), execution=how).plan for how in ("dense", "sparse")]  # type: ignore[arg-type]
     assert plans[0].graph.nodes[-1].key == plans[1].graph.nodes[-1].key
+
+
+def table(density: float) -> Crossovers:
+    return Crossovers((Crossover("linear", 8, 8, 8, density),))
+
+
+def test_a_measured_table_decides_and_the_store_keeps_it(tmp_path: Path) -> None:
+    frames = {}
+    for density, execution in ((1.0, "sparse"), (0.0, "dense")):
+        study = studies.run(RECIPE, store=tmp_path / "runs", settings=["replicates=1"], executor="inline", crossovers=table(density))
+        frames[execution] = study.frame().filter(pl.col("level") > 0)
+        assert set(frames[execution]["execution"]) == {execution}
+        assert Crossovers.from_described(study.store.crossovers(table(density).digest)) == table(density)
+    assert not set(frames["sparse"]["node"]) & set(frames["dense"]["node"]), "the table is in the key"
+    assert study.store.verify() == []
+    next(iter(sorted((tmp_path / "runs" / "crossovers").iterdir()))).write_text("{}")
+    assert ["damaged" in fault for fault in study.store.verify()] == [True]
+
+
+def test_without_its_table_a_node_fails_and_says_so(tmp_path: Path) -> None:
+    prepared = studies.prepare(str(RECIPE), store=tmp_path / "runs", settings=["replicates=1"], crossovers=table(0.5))
+    (tmp_path / "runs" / "crossovers" / f"{table(0.5).digest}.json").unlink()
+    outcome = studies.perform(prepared, "inline")
+    assert outcome.failed
+    assert all("the table of crossovers that a node was planned with" in error for error in outcome.errors.values())
 
 
 LANGUAGE_MODEL = """

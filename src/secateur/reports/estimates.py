@@ -94,7 +94,7 @@ class _Clock:
         if key not in self._works:
             dataset = self.prepared.source.load(spec["data"])
             network = build_network(spec["model"], dataset.shape, 0)
-            self._works[key] = step_work(network, dataset.splits["train"], spec["train"], prunable)
+            self._works[key] = step_work(network, dataset.splits["train"], spec["train"], prunable, self.prepared.crossovers)
         return self._works[key]
 
     def seconds(self, node: Node) -> float:

@@ -32,7 +32,7 @@ def latency_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping
     ways = {"dense": lambda: call(dense, inputs)}
     facts: dict[str, Any] = {"status": "done", "sparse": 0, "masked": 0 if state.mask is None else len(state.mask)}
     if state.mask is not None:
-        ticket = compress(dense, state.mask, layers="auto", batch=spec["batch"]).eval()
+        ticket = compress(dense, state.mask, layers="auto", batch=spec["batch"], crossovers=workplace.crossovers(spec)).eval()
         facts["sparse"] = len(sparse_weights(ticket))
         ways["ticket"] = lambda: call(ticket, inputs)
     with torch.inference_mode():

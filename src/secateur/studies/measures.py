@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from secateur.errors import InputError, RecipeError, UnknownName
 from secateur.seeds import seed_for
-from secateur.sparse import shipped_crossovers
+from secateur.sparse import Crossovers
 from secateur.steps import Step
 from secateur.studies.cells import Cell, Measure
 from secateur.studies.datasets import DatasetSource
@@ -25,7 +25,7 @@ class Stability:
     points: int = 11
     split: Literal["train", "valid", "test"] = "test"
 
-    def nodes(self, cell: Cell, source: DatasetSource) -> Iterator[Node]:
+    def nodes(self, cell: Cell, source: DatasetSource, crossovers: Crossovers) -> Iterator[Node]:
         """The line between a cell's trained network and its twin: the same start and mask, another data order and dropout."""
         seeds = {purpose: seed_for(cell.replicate, f"{purpose}-twin") for purpose in ("data-order", "dropout")}
         twin = Node("train", {**cell.train.spec, "seeds": seeds}, cell.train.parents)
@@ -42,9 +42,9 @@ class Latency:
     batch: int = 1
     rounds: int = 25
 
-    def nodes(self, cell: Cell, source: DatasetSource) -> Iterator[Node]:
+    def nodes(self, cell: Cell, source: DatasetSource, crossovers: Crossovers) -> Iterator[Node]:
         """How long the network that a cell evaluates takes."""
-        spec = {**_problem(cell), "batch": self.batch, "rounds": self.rounds, "crossovers": shipped_crossovers().digest}
+        spec = {**_problem(cell), "batch": self.batch, "rounds": self.rounds, "crossovers": crossovers.digest}
         yield Node("latency", spec, cell.evaluate.parents)
 
 
@@ -55,7 +55,7 @@ class Weights:
     arms: tuple[str, ...]
     at: tuple[str, ...] = ("0it", "1ep")
 
-    def nodes(self, cell: Cell, source: DatasetSource) -> Iterator[Node]:
+    def nodes(self, cell: Cell, source: DatasetSource, crossovers: Crossovers) -> Iterator[Node]:
         """The states of a cell's training at those moments that it passes, and its end."""
         settings = cell.train.spec["train"]
         steps_per_epoch = source.load(cell.train.spec["data"]).splits["train"].steps(settings["batch"])
@@ -70,7 +70,7 @@ class Weights:
 ANALYSES: Mapping[str, Any] = {"stability": Stability, "latency": Latency, "weights": Weights}
 
 
-def measures(recipe: Recipe, cells: Iterable[Cell], source: DatasetSource) -> Iterator[Measure]:
+def measures(recipe: Recipe, cells: Iterable[Cell], source: DatasetSource, crossovers: Crossovers) -> Iterator[Measure]:
     """The further questions that the recipe's `analyses` ask. `UnknownName` for another analysis, key or arm."""
     where = f"{recipe.name}.toml: analyses"
     for name, table in recipe.content.get("analyses", {}).items():
@@ -84,7 +84,7 @@ def measures(recipe: Recipe, cells: Iterable[Cell], source: DatasetSource) -> It
         for cell in cells:
             if cell.arm in options.arms:
                 try:
-                    found = list(options.nodes(cell, source))
+                    found = list(options.nodes(cell, source, crossovers))
                 except InputError as error:
                     raise RecipeError(f"{where}.{name}: {error}") from None
                 for node in found:

@@ -19,6 +19,7 @@ from secateur.data.dataset import Dataset
 from secateur.errors import StoreError
 from secateur.masks import Mask
 from secateur.registry import tasks
+from secateur.sparse import Crossovers, shipped_crossovers
 from secateur.studies.datasets import DatasetSource
 from secateur.studies.networks import build_network
 from secateur.studies.options import bind
@@ -70,6 +71,12 @@ class Workplace:
         if state.mask is None:
             raise StoreError(f"artefact {link.artefact!r} of node {link.key[:12]} holds no mask")
         return state.mask
+
+    def crossovers(self, spec: Mapping[str, Any]) -> Crossovers:
+        """The table of crossovers that a specification names by its digest; where it names none, the one that comes with the package."""
+        shipped = shipped_crossovers()
+        named = spec.get("crossovers", shipped.digest)
+        return shipped if named == shipped.digest else Crossovers.from_described(self.store.crossovers(named))
 
     def put(self, file: str, content: bytes) -> Artefact:
         """Write an artefact of this node."""

@@ -16,7 +16,7 @@ from secateur.errors import InputError, PruningError, RecipeError, UnknownName
 from secateur.pruning.rewind import Rewind
 from secateur.registry import datasets, learning_rates, models, node_kinds, optimizers, schedules, scopes, scores, tasks, units
 from secateur.seeds import seed_for
-from secateur.sparse import shipped_crossovers
+from secateur.sparse import Crossovers, shipped_crossovers
 from secateur.steps import Step
 from secateur.studies.cells import Cell, Measure
 from secateur.studies.datasets import DatasetSource
@@ -80,22 +80,33 @@ class _PruneTable:
     source: str = "end"
 
 
-def make_plan(recipe: Recipe, source: DatasetSource, networks: Networks, threads: int = 1, execution: str = "auto") -> Plan:
+def make_plan(
+    recipe: Recipe,
+    source: DatasetSource,
+    networks: Networks,
+    threads: int = 1,
+    execution: str = "auto",
+    crossovers: Crossovers | None = None,
+) -> Plan:
     """The plan of a recipe. Every component is checked, and every default written out, before anything runs."""
-    cells = tuple(_Planner(recipe, source, networks, threads, execution).cells())
-    plan = Plan(recipe, cells, tuple(measures(recipe, cells, source)), Graph(()))
+    table = crossovers or shipped_crossovers()
+    cells = tuple(_Planner(recipe, source, networks, threads, execution, table).cells())
+    plan = Plan(recipe, cells, tuple(measures(recipe, cells, source, table)), Graph(()))
     return replace(plan, graph=Graph.of(plan.leaves))
 
 
 class _Planner:
     """Makes the nodes of one recipe; equal nodes come out equal, so nothing has to be remembered."""
 
-    def __init__(self, recipe: Recipe, source: DatasetSource, networks: Networks, threads: int, execution: str) -> None:
+    def __init__(
+        self, recipe: Recipe, source: DatasetSource, networks: Networks, threads: int, execution: str, crossovers: Crossovers
+    ) -> None:
         self.recipe = recipe
         self.source = source
         self.threads = threads
         self.networks = networks
         self.execution = execution
+        self.crossovers = crossovers
         self.where = f"{recipe.name}.toml"
         self.arms: dict[str, Mapping[str, Any]] = dict(recipe.content.get("arms", {}))
 
@@ -303,7 +314,7 @@ class _Condition:
             spec["keep"] = {"part": self.rewind.keep, "seed": self._seed("reinit")}
         spec["execution"] = self.planner.execution if ticket or masked else "dense"
         if (ticket or masked) and self.planner.execution == "auto":
-            spec["crossovers"] = shipped_crossovers().digest
+            spec["crossovers"] = self.planner.crossovers.digest
         return Node("train", spec, parents)
 
     def _initial(self, purpose: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from secateur.data.dataset import Dataset
 from secateur.data.files import Files
 from secateur.errors import RunFailed
 from secateur.registry import executors, tasks
+from secateur.sparse import Crossovers, shipped_crossovers
 from secateur.studies.datasets import DatasetSource
 from secateur.studies.execution import Listener, Outcome, execute, survey
 from secateur.studies.executors import available_cores
@@ -39,6 +40,7 @@ class Prepared:
     networks: Networks
     data_dir: str | None
     threads: int
+    crossovers: Crossovers
 
     def left(self) -> dict[str, int]:
         """How many nodes of each kind are still to be computed."""
@@ -63,16 +65,18 @@ def run(
     threads: int = 1,
     execution: Literal["auto", "dense", "sparse"] = "auto",
     arms: Iterable[str] | None = None,
+    crossovers: Crossovers | None = None,
     listen: Listener = lambda event: None,
 ) -> Study:
     """Run a recipe (its name or file) and return the study. What the store has already is not computed again.
 
-    `execution` says how masked layers run: by the table of crossovers, or all one way. `settings` are texts `a.b=VALUE`;
+    `execution` says how masked layers run: by the table `crossovers` (the package's own, or one measured here, which the store
+    keeps), or all one way. `settings` are texts `a.b=VALUE`;
     `jobs` worker processes of `threads` threads each (as many as there are cores, by default); `arms` the only
     arms wanted (`["dense"]`: just the dense network), with those that their masks come from.
     `RunFailed` when a node failed; what was finished is kept, and the same call goes on.
     """
-    prepared = prepare(str(recipe), preset, store, settings, replicates, data_dir, threads, execution, arms)
+    prepared = prepare(str(recipe), preset, store, settings, replicates, data_dir, threads, execution, arms, crossovers)
     outcome = perform(prepared, executor, jobs, listen)
     if outcome.failed:
         first = next(iter(outcome.errors.values()))
@@ -90,18 +94,22 @@ def prepare(
     threads: int = 1,
     execution: Literal["auto", "dense", "sparse"] = "auto",
     arms: Iterable[str] | None = None,
+    crossovers: Crossovers | None = None,
 ) -> Prepared:
     """Read and check a recipe, load its data, plan its graph."""
     loaded = load_recipe(recipe, preset, settings, replicates, arms)
     import_plugins(loaded.content.get("plugins", ()), Path(loaded.path))
     source = DatasetSource(Files.default(data_dir))
     networks = Networks()
-    plan = make_plan(loaded, source, networks, threads, execution)
+    plan = make_plan(loaded, source, networks, threads, execution, crossovers)
     place = Store(Path(store))
+    if crossovers is not None:
+        place.put_crossovers(crossovers.described())
     record = record_of(
         plan, _metric(loaded, plan, source), _method(plan, source, networks, threads), datetime.now(UTC).isoformat(timespec="seconds")
     )
-    return Prepared(plan, place, Study(place, record), source, networks, None if data_dir is None else str(data_dir), threads)
+    data_folder = None if data_dir is None else str(data_dir)
+    return Prepared(plan, place, Study(place, record), source, networks, data_folder, threads, crossovers or shipped_crossovers())
 
 
 def perform(prepared: Prepared, executor: str = "local", jobs: int | None = None, listen: Listener = lambda event: None) -> Outcome:

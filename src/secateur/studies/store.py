@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from secateur.canonical import canonical_json
+from secateur.canonical import digest as digest_of
 from secateur.errors import StoreError
 from secateur.studies.faults import reach
 
@@ -116,7 +117,27 @@ class Store:
         seconds = (self._folder(key) / "manifest.json").stat().st_mtime
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
+    def crossovers(self, digest: str) -> dict[str, Any]:
+        """The table of crossovers with this digest, as `put_crossovers` got it; `StoreError` when missing or altered."""
+        path = self._crossovers(digest)
+        try:
+            table: dict[str, Any] = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise StoreError(f"{path} is missing: the table of crossovers that a node was planned with") from None
+        except ValueError:
+            table = {}
+        if digest_of(table) != digest:
+            raise StoreError(f"{path} is damaged: its digest is not its name")
+        return table
+
     # put-if-absent
+
+    def put_crossovers(self, table: Mapping[str, Any]) -> None:
+        """Keep a table of crossovers, as plain JSON data, under its digest."""
+        path = self._crossovers(digest_of(table))
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            write_durably(path, canonical_json(table).encode(), "study")
 
     def put_artefact(self, key: str, file: str, content: bytes) -> Artefact:
         """Write one artefact of a node that is being made. The same bytes may be put again; other bytes are an error."""
@@ -276,8 +297,13 @@ class Store:
         return freed
 
     def verify(self) -> list[str]:
-        """Check every artefact of every node against its manifest: one sentence a fault."""
+        """Check every artefact of every node against its manifest, and tables of crossovers: one sentence a fault."""
         faults = []
+        for path in sorted(self.root.glob("crossovers/*.json")):
+            try:
+                self.crossovers(path.stem)
+            except StoreError as error:
+                faults.append(str(error))
         for key in self.keys():
             try:
                 stored = self.get(key)
@@ -293,6 +319,9 @@ class Store:
         for path in self.studies():
             needed.update(json.loads(path.read_bytes())["nodes"])
         return [key for key in self.keys() if key not in needed]
+
+    def _crossovers(self, digest: str) -> Path:
+        return self.root / "crossovers" / f"{digest}.json"
 
     def _folder(self, key: str) -> Path:
         return self.root / "nodes" / key[:2] / key

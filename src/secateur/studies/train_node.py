@@ -22,7 +22,7 @@ from secateur.studies.options import read
 from secateur.studies.prune_node import TrainingBatches, layer_facts
 from secateur.studies.store import Artefact
 from secateur.training.changing_masks import ChangingMask, DynamicSparsity, EarlyBirdSearch, GradualPruning, How
-from secateur.training.execution import executed, make_dense, make_sparse
+from secateur.training.execution import Execution, executed, make_dense, make_sparse
 from secateur.training.loop import Actions, Run, Seeds, Settings, make_run, train
 from secateur.training.masking import KeepPruned
 from secateur.training.states import State, restore_model
@@ -65,7 +65,8 @@ def train_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
         workplace.report({"event": "progress", "step": run.step, "total": run.total, "history": run.history[-1]})
 
     masks = _MaskHistory(workplace)
-    changing = _changing_mask(spec, run, keeper, masks) if "pruning" in spec else None
+    execution = Execution(spec["execution"], workplace.crossovers(spec))
+    changing = _changing_mask(spec, run, keeper, masks, execution) if "pruning" in spec else None
     masking = run.settings.masking
     hold = keeper.enforce if masking == "enforced" or run.step == first_step else keeper.hold
     actions: dict[str, Sequence[Callable[[Run], None]]] = {
@@ -139,7 +140,7 @@ class _MaskHistory:
         return mask
 
 
-def _changing_mask(spec: Mapping[str, Any], run: Run, keeper: KeepPruned, masks: _MaskHistory) -> ChangingMask:
+def _changing_mask(spec: Mapping[str, Any], run: Run, keeper: KeepPruned, masks: _MaskHistory, execution: Execution) -> ChangingMask:
     """What changes the mask while training, as the specification's `pruning` table says."""
     table = spec["pruning"]
     entry = schedules.entry(table["schedule"]["name"])
@@ -152,9 +153,9 @@ def _changing_mask(spec: Mapping[str, Any], run: Run, keeper: KeepPruned, masks:
     )  # fmt: skip
     earlier = masks.take_up(run.step) if run.step else []
     if isinstance(schedule, Gradual):
-        return GradualPruning(schedule, how, keeper, masks.add, spec["execution"])
+        return GradualPruning(schedule, how, keeper, masks.add, execution)
     if isinstance(schedule, Dynamic):
-        return DynamicSparsity(schedule, how, keeper, masks.add, spec["execution"])
+        return DynamicSparsity(schedule, how, keeper, masks.add, execution)
     if isinstance(schedule, EarlyBird):
         return EarlyBirdSearch(schedule, how, masks.add, lambda: earlier)
     raise PruningError(f"schedule {entry.name!r} does not prune while training")
@@ -197,7 +198,7 @@ def _start(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[str, 
     costs = cost_facts(model, dataset, mask)
     run = make_run(model, task, dataset, settings, seeds)
     run.mask = mask
-    make_sparse(run, spec["execution"])
+    make_sparse(run, Execution(spec["execution"], workplace.crossovers(spec)))
     if state is not None and spec["start"] == "state":
         run.stand_at(state, optimizer=spec["optimizer"])
     elif state is not None and spec["optimizer"] == "kept":

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 from torch import nn
 
-from secateur.sparse import compress, decompress, sparse_weights
+from secateur.sparse import Crossovers, compress, decompress, shipped_crossovers, sparse_weights
 from secateur.training.loop import Run
 
-Execution = Literal["auto", "dense", "sparse"]
+
+@dataclass(frozen=True)
+class Execution:
+    """How masked layers run: all one way, or (`auto`) each as the table of crossovers says for its mask."""
+
+    wanted: Literal["auto", "dense", "sparse"] = "auto"
+    crossovers: Crossovers = field(default_factory=shipped_crossovers)
 
 
-def make_sparse(run: Run, wanted: Execution) -> bool:
-    """Make the layers sparse that `wanted` makes so under `run.mask`: none, all, or those that the table of crossovers names.
+def make_sparse(run: Run, execution: Execution) -> bool:
+    """Make those layers sparse that are to be so under `run.mask`.
 
     Returns whether any layer changed. The pruned weights are zero afterwards. A mask that is not enforced after every step
     (`Settings.masking`) needs dense layers, and has them.
     """
     mask = run.mask
-    if mask is None or wanted == "dense" or run.settings.masking != "enforced":
+    if mask is None or execution.wanted == "dense" or run.settings.masking != "enforced":
         return False
 
     def compressed(model: nn.Module) -> nn.Module:
-        return compress(model, mask, layers="auto" if wanted == "auto" else "all", batch=run.settings.batch, in_place=True)
+        layers: Literal["auto", "all"] = "auto" if execution.wanted == "auto" else "all"
+        return compress(model, mask, layers=layers, batch=run.settings.batch, crossovers=execution.crossovers, in_place=True)
 
     return run.become(compressed)
 
