@@ -59,7 +59,7 @@ struct Edge {  // between torch's layout and a tile: `count` examples of `featur
 };
 
 template <class T>
-struct Slots {  // a parameter under an optimiser: `count` numbers each; kept is null where nothing is pruned, else one byte a weight
+struct Slots {  // a parameter under an optimiser: `count` numbers each; kept is null where nothing is pruned, else packed bits
     T* weights;
     const T* gradients;
     T* first;                    // moments, as far as the rule has any

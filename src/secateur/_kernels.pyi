@@ -175,7 +175,7 @@ def adam_step(
     gradients: Sequence[Tensor],
     first: Sequence[Tensor],
     second: Sequence[Tensor],
-    kept: Sequence[Tensor | None],
+    kept: Sequence[NDArray[np.uint8] | None],
     rate: float,
     mean_step: float,
     square_keep: float,
@@ -189,7 +189,7 @@ def sgd_step(
     parameters: Sequence[Tensor],
     gradients: Sequence[Tensor],
     buffers: Sequence[Tensor | None],
-    kept: Sequence[Tensor | None],
+    kept: Sequence[NDArray[np.uint8] | None],
     rate: float,
     momentum: float,
     nesterov: bool,
@@ -221,6 +221,18 @@ def highest_of_each(scores: Numbers, candidates: Bits, chosen: Bits, ends: NDArr
 
 def at_random(candidates: Bits, chosen: Bits, size: int, count: int, seed: int) -> None:
     """Set the bits of min(count, candidates) of the candidates among `size` places, each set of so many with the same chance."""
+
+def renew(
+    weights: Numbers,
+    kept: Bits,
+    renewed: Bits,
+    stay: int,
+    grow: int,
+    growth: Numbers | None = None,
+    prunable: Bits | None = None,
+    seed: int = 0,
+) -> None:
+    """Set the bits of the `stay` kept weights of largest |weight|, and of `grow` others: of largest |growth|, or drawn by the seed."""
 
 def fill_where(bits: Bits, values: Numbers, value: float, but: Bits | None = None) -> None:
     """values[i] = value wherever bit i is set, and not set in `but`, in place."""

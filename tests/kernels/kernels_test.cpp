@@ -264,7 +264,7 @@ void test_selection(std::int64_t size, bool ties) {
     // Two stretches that meet within a byte compete as one.
     const std::int64_t middle = std::min(size, size / 2 + 3);
     const std::vector<Stretch<T>> both{{scores.data(), candidates.data(), chosen.data(), 0, middle}, {scores.data(), candidates.data(), chosen.data(), middle, size}};
-    if (choose_highest(both, count, false) != -1) std::printf("selection: finite scores are said to be none\n"), ++failures;
+    if (choose_highest<T>(both, count, false) != -1) std::printf("selection: finite scores are said to be none\n"), ++failures;
     std::vector<bool> wanted(std::size_t(size), false);
     for (std::int64_t i = 0; i < count; ++i) wanted[std::size_t(ranked[std::size_t(i)])] = true;
     std::int64_t wrong = 0;

@@ -97,6 +97,27 @@ def at_random(candidates: Bits, size: int, count: int, seed: int) -> Bits:
     return chosen
 
 
+def renewed(
+    weights: NDArray[Any],
+    kept: Bits,
+    stay: int,
+    grow: int,
+    *,
+    growth: NDArray[Any] | None = None,
+    prunable: Bits | None = None,
+    seed: int = 0,
+) -> Bits:
+    """What lives, as packed bits, after a layer's smallest |weight| are dropped, so that `stay` do, and `grow` others grown.
+
+    Those grow, of all but the ones that stayed, whose |growth| is largest, or which `seed` draws; of `prunable` ones, None: of all.
+    """
+    bits = np.zeros_like(kept)
+    if growth is not None:
+        weights, growth = _of_one_type([weights, growth])
+    _kernels.renew(weights, kept, bits, stay, grow, growth, prunable, seed)
+    return bits
+
+
 def magnitude_of_kept(values: NDArray[Any], kept: Bits) -> float:
     """The sum of the magnitudes of what is kept."""
     return _kernels.magnitude_where(kept, values)

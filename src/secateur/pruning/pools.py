@@ -148,8 +148,10 @@ def prunable_flags(pattern: Pattern) -> Flags:
 
 def as_array(scores: Tensor) -> NDArray[Any]:
     """Scores as a flat array in single or double precision."""
-    flat = scores.detach().cpu().reshape(-1).contiguous()
-    return (flat if flat.dtype in (torch.float32, torch.float64) else flat.float()).numpy()
+    found = scores.detach()
+    if found.device.type != "cpu" or not found.is_contiguous():
+        found = found.cpu().contiguous()
+    return (found if found.dtype in (torch.float32, torch.float64) else found.float()).numpy().reshape(-1)
 
 
 def arrays_of(scores: Mapping[str, Tensor], mask: Mask) -> dict[str, NDArray[Any]]:
