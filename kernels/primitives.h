@@ -101,6 +101,16 @@ struct Primitives {
     // One optimiser step on the weights [first, last)
     void (*adam)(const AdamRule<T>&, const Slots<T>&, std::int64_t first, std::int64_t last);
     void (*sgd)(const SgdRule<T>&, const Slots<T>&, std::int64_t first, std::int64_t last);
+    // totals[i] += |weights[i] gradients[i]| over [begin, end); where `first`, totals need hold nothing yet, and may be the gradients
+    void (*add_changes)(const T* weights, const T* gradients, T* totals, bool first, std::int64_t begin, std::int64_t end);
+    // slopes[i] times weights[i] times the sign of scores[i], in place
+    void (*through_magnitudes)(T* slopes, const T* weights, const T* scores, std::int64_t begin, std::int64_t end);
+    // totals[i] times weights[i]^2 by `divisor`, in place
+    void (*times_squares)(T* totals, const T* weights, T divisor, std::int64_t begin, std::int64_t end);
+    // scores[r, c] = |weights[r, c] norms[c]| of the rows [begin, end)
+    void (*weigh)(const T* weights, const T* norms, std::int64_t columns, T* scores, std::int64_t begin, std::int64_t end);
+    // totals[c] += the sum over rows of vectors[r, c]^2, of the columns [begin, end)
+    void (*add_squares)(const T* vectors, std::int64_t rows, std::int64_t columns, double* totals, std::int64_t begin, std::int64_t end);
 };
 
 struct InstructionSet {

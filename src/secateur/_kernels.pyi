@@ -222,6 +222,21 @@ def highest_of_each(scores: Numbers, candidates: Bits, chosen: Bits, ends: NDArr
 def at_random(candidates: Bits, chosen: Bits, size: int, count: int, seed: int) -> None:
     """Set the bits of min(count, candidates) of the candidates among `size` places, each set of so many with the same chance."""
 
+def add_changes(weights: Numbers, gradients: Numbers, totals: Numbers, first: bool, threads: int) -> None:
+    """totals += |weights * gradients|; where `first`, totals are overwritten, and may be the gradients."""
+
+def through_magnitudes(slopes: Numbers, weights: Numbers, scores: Numbers, threads: int) -> None:
+    """slopes *= weights * sign(scores)."""
+
+def times_squares(totals: Numbers, weights: Numbers, divisor: float, threads: int) -> None:
+    """totals *= weights**2 / divisor."""
+
+def weigh(weights: Numbers, norms: Numbers, scores: Numbers, threads: int) -> None:
+    """scores[r, c] = |weights[r, c] * norms[c]|."""
+
+def add_squares(vectors: Numbers, totals: NDArray[np.float64], threads: int) -> None:
+    """totals[c] += the sum over rows of vectors[r, c]**2."""
+
 def renew(
     weights: Numbers,
     kept: Bits,
