@@ -82,6 +82,14 @@ struct SgdRule {  // w -= rate (nesterov g + heavy b), of b = momentum b + g; wi
 };
 
 template <class T>
+struct PopupStep {  // s -= rate b, of b = momentum b + g, g = slope weight sign(s) + decay s; where `first`, b = g
+    const T *weights, *slopes;
+    T *scores, *buffers;
+    T rate, momentum, decay;
+    bool first;
+};
+
+template <class T>
 struct Primitives {
     void (*product)(const Product<T>&, int panel);
     void (*gradients)(const Gradients<T>&, int panel);
@@ -103,8 +111,7 @@ struct Primitives {
     void (*sgd)(const SgdRule<T>&, const Slots<T>&, std::int64_t first, std::int64_t last);
     // totals[i] += |weights[i] gradients[i]| over [begin, end); where `first`, totals need hold nothing yet, and may be the gradients
     void (*add_changes)(const T* weights, const T* gradients, T* totals, bool first, std::int64_t begin, std::int64_t end);
-    // slopes[i] times weights[i] times the sign of scores[i], in place
-    void (*through_magnitudes)(T* slopes, const T* weights, const T* scores, std::int64_t begin, std::int64_t end);
+    void (*popup_step)(const PopupStep<T>&, std::int64_t begin, std::int64_t end);
     // totals[i] times weights[i]^2 by `divisor`, in place
     void (*times_squares)(T* totals, const T* weights, T divisor, std::int64_t begin, std::int64_t end);
     // scores[r, c] = |weights[r, c] norms[c]| of the rows [begin, end)

@@ -30,12 +30,31 @@ void add_changes(const T* weights, const T* gradients, T* totals, bool first, st
     read_ahead<T>(begin, end, range, weights, gradients, totals);
 }
 
+// One step down of scores whose magnitudes multiply weights, `slopes` being those of the products.
 template <class T>
-void through_magnitudes(T* slopes, const T* weights, const T* scores, std::int64_t begin, std::int64_t end) {
-    const auto range = [&](std::int64_t from, std::int64_t to) {
-        for (std::int64_t i = from; i < to; ++i) slopes[i] = slopes[i] * weights[i] * (scores[i] > 0 ? T(1) : scores[i] < 0 ? T(-1) : T(0));
+void popup_step(const PopupStep<T>& s, std::int64_t begin, std::int64_t end) {
+    const auto step = [&](auto weight, auto slope, auto score, auto buffer, auto& stepped, auto& gathered) {
+        const auto sign = (score > 0 ? score - score + 1 : score - score) - (score < 0 ? score - score + 1 : score - score);
+        auto signed_slope = slope * weight * sign;
+        auto carried = buffer * s.momentum;
+        SECATEUR_KEEP(signed_slope);  // these products are rounded by themselves, as in torch
+        SECATEUR_KEEP(carried);
+        const auto gradient = signed_slope + s.decay * score;
+        gathered = s.first ? gradient : carried + gradient;
+        stepped = score - s.rate * gathered;
     };
-    read_ahead<T>(begin, end, range, slopes, weights, scores);
+    constexpr int W = widest<T>;
+    const auto range = [&](std::int64_t from, std::int64_t to) {
+        std::int64_t i = from;
+        for (; i + W <= to; i += W) {
+            Vec<T, W> stepped, gathered;
+            step(load<W>(s.weights + i), load<W>(s.slopes + i), load<W>(s.scores + i), load<W>(s.buffers + i), stepped, gathered);
+            store<W>(s.buffers + i, gathered);
+            store<W>(s.scores + i, stepped);
+        }
+        for (; i < to; ++i) step(s.weights[i], s.slopes[i], s.scores[i], s.buffers[i], s.scores[i], s.buffers[i]);
+    };
+    read_ahead<T>(begin, end, range, s.weights, s.slopes, s.scores, s.buffers);
 }
 
 template <class T>

@@ -49,15 +49,17 @@ void bind(nb::module_& module) {
         "weights"_a.noconvert(), "gradients"_a.noconvert(), "totals"_a.noconvert(), "first"_a, "threads"_a,
         "totals += |weights * gradients|; where `first`, totals are overwritten, and may be the gradients.");
     module.def(
-        "through_magnitudes",
-        [](const Array<T>& slopes, const Array<const T>& weights, const Array<const T>& scores, int threads) {
-            const std::size_t size = slopes.shape(0);
-            check_lengths(size, {weights.shape(0), scores.shape(0)});
-            shared(std::int64_t(size), std::int64_t(size), threads, [&](std::int64_t begin, std::int64_t end) {
-                primitives<T>().through_magnitudes(slopes.data(), weights.data(), scores.data(), begin, end);
-            });
+        "popup_step",
+        [](const Array<const T>& weights, const Array<const T>& slopes, const Array<T>& scores, const Array<T>& buffers, double rate, double momentum,
+           double decay, bool first, int threads) {
+            const std::size_t size = weights.shape(0);
+            check_lengths(size, {slopes.shape(0), scores.shape(0), buffers.shape(0)});
+            const PopupStep<T> step{weights.data(), slopes.data(), scores.data(), buffers.data(), T(rate), T(momentum), T(decay), first};
+            shared(std::int64_t(size), std::int64_t(size), threads,
+                   [&](std::int64_t begin, std::int64_t end) { primitives<T>().popup_step(step, begin, end); });
         },
-        "slopes"_a.noconvert(), "weights"_a.noconvert(), "scores"_a.noconvert(), "threads"_a, "slopes *= weights * sign(scores).");
+        "weights"_a.noconvert(), "slopes"_a.noconvert(), "scores"_a.noconvert(), "buffers"_a.noconvert(), "rate"_a, "momentum"_a, "decay"_a, "first"_a,
+        "threads"_a, "scores -= rate * buffers, of buffers = momentum * buffers + slopes * weights * sign(scores) + decay * scores.");
     module.def(
         "times_squares",
         [](const Array<T>& totals, const Array<const T>& weights, double divisor, int threads) {

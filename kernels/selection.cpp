@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <tuple>
@@ -365,6 +366,103 @@ void renew(const Stretch<T>& weights, const T* growth, const std::uint8_t* pruna
 
 template void renew<float>(const Stretch<float>&, const float*, const std::uint8_t*, std::int64_t, std::int64_t, std::uint64_t);
 template void renew<double>(const Stretch<double>&, const double*, const std::uint8_t*, std::int64_t, std::int64_t, std::uint64_t);
+namespace {
+
+// A layer's numbers by the first half of their bits, those of a bucket within a 128th of one another; and what LAMP makes of them: the
+// score of number v is v^2 over the sum of squares of what ranks no lower.
+struct Bucket {
+    std::uint32_t number;     // those first bits
+    std::int64_t count;
+    double squares, before;   // the sum of its squares, and of those that rank before the bucket
+    double least, most;       // bounds of its scores, wide enough for rounding
+};
+
+float lowest_of(std::uint32_t bucket) { return std::bit_cast<float>(bucket << 16); }
+float highest_of(std::uint32_t bucket) { return std::bit_cast<float>(bucket << 16 | 0xFFFF); }
+
+// The filled buckets of one layer, highest first; none where a number is negative or not finite.
+std::vector<Bucket> buckets_of(const Stretch<float>& layer, bool* sound) {
+    struct Sum {
+        double squares = 0;
+        std::int64_t count = 0;
+    };
+    constexpr std::size_t infinite = 0x7F80;
+    std::vector<Sum> sums(1 << 16);
+    for_each_set(layer.candidates, layer.end, [&](std::int64_t i) {
+        const float score = layer.scores[i] + 0.0f;  // -0 is 0
+        Sum& sum = sums[std::bit_cast<std::uint32_t>(score) >> 16];
+        sum.squares += double(score) * double(score);
+        ++sum.count;
+    });
+    std::vector<Bucket> filled;
+    for (std::size_t number = infinite; number < sums.size(); ++number) *sound &= sums[number].count == 0;
+    double before = 0;
+    for (std::size_t number = infinite; number-- > 0;) {
+        const Sum& sum = sums[number];
+        if (!sum.count) continue;
+        const double low = lowest_of(std::uint32_t(number)), high = highest_of(std::uint32_t(number)), all = before + sum.squares;
+        const double least = all > 0 ? low * low / all : 0, most = high * high / (before + high * high);
+        filled.push_back({std::uint32_t(number), sum.count, sum.squares, before, least * (1 - 1e-9), most * (1 + 1e-9)});
+        before = all;
+    }
+    return filled;
+}
+
+// The score of rank `count`, if each bucket's numbers had the score `bound`.
+double of_rank(const std::vector<std::vector<Bucket>>& layers, double Bucket::* bound, std::int64_t count) {
+    std::vector<std::pair<double, std::int64_t>> all;
+    for (const auto& layer : layers)
+        for (const Bucket& bucket : layer) all.emplace_back(bucket.*bound, bucket.count);
+    std::sort(all.begin(), all.end(), std::greater<>());
+    for (const auto& [score, numbers] : all)
+        if ((count -= numbers) <= 0) return score;
+    return 0;
+}
+
+}  // namespace
+
+bool choose_by_lamp(std::span<const Stretch<float>> layers, std::int64_t count) {
+    struct Competitor {
+        double score;
+        std::size_t layer;
+        std::int64_t place;
+    };
+    std::vector<std::vector<Bucket>> buckets;
+    bool sound = true;
+    for (const Stretch<float>& layer : layers) buckets.push_back(buckets_of(layer, &sound));
+    if (!sound) return false;
+    // The score of rank `count` lies between these. What is surely above it is chosen, what is surely below is not, the rest is ranked.
+    const double least = count > 0 ? of_rank(buckets, &Bucket::least, count) : 2, most = count > 0 ? of_rank(buckets, &Bucket::most, count) : 2;
+    std::vector<Competitor> competitors;
+    Found<float>& found = found_by_this_thread<float>();
+    for (std::size_t number = 0; number < layers.size(); ++number) {
+        const Stretch<float>& layer = layers[number];
+        auto first = buckets[number].begin();
+        const auto end = buckets[number].end();
+        while (first != end && first->least > most) count -= first++->count;
+        auto last = first;
+        while (last != end && last->most >= least) ++last;
+        const float high = first == end ? -1.0f : highest_of(first->number), low = last == first ? infinity<float> : lowest_of(last[-1].number);
+        found.begin(true);
+        scan(std::span<const Stretch<float>>(&layer, 1), false, low, high, found);
+        std::vector<std::pair<float, std::int64_t>> ranked;
+        for (std::int64_t i = 0; i < found.collected; ++i) ranked.emplace_back(-found.padded()[i], found.places()[i]);
+        std::sort(ranked.begin(), ranked.end());
+        double sum = first == end ? 0 : first->before;
+        for (const auto& [negative, place] : ranked) {
+            const double square = double(negative) * double(negative);
+            sum += square;
+            competitors.push_back({sum > 0 ? square / sum : 0, number, place});
+        }
+    }
+    std::stable_sort(competitors.begin(), competitors.end(), [](const Competitor& a, const Competitor& b) { return a.score > b.score; });
+    for (std::size_t i = 0; i < competitors.size() && std::int64_t(i) < count; ++i) {
+        const Competitor& taken = competitors[i];
+        layers[taken.layer].chosen[taken.place >> 3] |= std::uint8_t(128 >> (taken.place & 7));
+    }
+    return true;
+}
+
 template std::int64_t choose_highest<float>(std::span<const Stretch<float>>, std::int64_t, bool);
 template std::int64_t choose_highest<double>(std::span<const Stretch<double>>, std::int64_t, bool);
 template bool choose_highest_of_each<float>(const Stretch<float>&, const std::int64_t*, const std::int64_t*, std::int64_t);

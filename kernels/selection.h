@@ -41,6 +41,11 @@ void fill_where(const std::uint8_t* bits, const std::uint8_t* except, std::int64
 template <class T>
 double magnitude_where(const std::uint8_t* bits, std::int64_t size, const T* values);
 
+// As `choose_highest`, of whole layers (stretches that begin at 0) that compete by LAMP (Lee et al. 2021): a score's square over the sum of
+// squares of the candidates of its layer that rank no lower, in double precision. False, and nothing is chosen, where a candidate's score
+// is negative or not finite.
+bool choose_by_lamp(std::span<const Stretch<float>> layers, std::int64_t count);
+
 // Choose counts[i] candidates of each run of one stretch, as if it stood alone; run i ends before ends[i], the first begins at `begin`.
 // Whether all candidates are finite.
 template <class T>

@@ -29,13 +29,27 @@ Stretch<T> stretch_of(const Flat<const T>& scores, const Flat<const std::uint8_t
 }
 
 template <class T>
-std::int64_t highest(const std::vector<Flat<const T>>& scores, const std::vector<Flat<const std::uint8_t>>& candidates,
-                     const std::vector<Flat<std::uint8_t>>& chosen, std::int64_t count, bool magnitude) {
+std::vector<Stretch<T>> stretches_of(const std::vector<Flat<const T>>& scores, const std::vector<Flat<const std::uint8_t>>& candidates,
+                                     const std::vector<Flat<std::uint8_t>>& chosen) {
     if (candidates.size() != scores.size() || chosen.size() != scores.size()) throw std::invalid_argument("scores, candidates and chosen must be as many");
     std::vector<Stretch<T>> stretches;
     for (std::size_t i = 0; i < scores.size(); ++i) stretches.push_back(stretch_of<T>(scores[i], candidates[i], chosen[i]));
+    return stretches;
+}
+
+template <class T>
+std::int64_t highest(const std::vector<Flat<const T>>& scores, const std::vector<Flat<const std::uint8_t>>& candidates,
+                     const std::vector<Flat<std::uint8_t>>& chosen, std::int64_t count, bool magnitude) {
+    const std::vector<Stretch<T>> stretches = stretches_of(scores, candidates, chosen);
     const nb::gil_scoped_release released;
     return choose_highest<T>(stretches, count, magnitude);
+}
+
+bool highest_by_lamp(const std::vector<Flat<const float>>& scores, const std::vector<Flat<const std::uint8_t>>& candidates,
+                     const std::vector<Flat<std::uint8_t>>& chosen, std::int64_t count) {
+    const std::vector<Stretch<float>> layers = stretches_of(scores, candidates, chosen);
+    const nb::gil_scoped_release released;
+    return choose_by_lamp(layers, count);
 }
 
 template <class T>
@@ -115,6 +129,8 @@ void bind(nb::module_& module) {
 void bind_selection(nb::module_& module) {
     bind<float>(module);
     bind<double>(module);
+    module.def("highest_by_lamp", &highest_by_lamp, "scores"_a.noconvert(), "candidates"_a.noconvert(), "chosen"_a.noconvert(), "count"_a,
+               "As `highest`, by LAMP's scores of these. False, and nothing is chosen, where a candidate's score is negative or not finite.");
     module.def("at_random", &at_random, "candidates"_a.noconvert(), "chosen"_a.noconvert(), "size"_a, "count"_a, "seed"_a,
                "Set the bits of `count` candidates, each set of so many with the same chance.");
     module.def("count_set", [](const Flat<const std::uint8_t>& bits) { return count_set(bits.data(), 0, 8 * std::int64_t(bits.shape(0))); },

@@ -219,14 +219,27 @@ def highest(scores: Sequence[Numbers], candidates: Sequence[Bits], chosen: Seque
 def highest_of_each(scores: Numbers, candidates: Bits, chosen: Bits, ends: NDArray[np.int64], counts: NDArray[np.int64]) -> bool:
     """The same for each run of places of one array: run i ends before ends[i] and keeps counts[i]. False where one is not finite."""
 
+def highest_by_lamp(scores: Sequence[NDArray[np.float32]], candidates: Sequence[Bits], chosen: Sequence[Bits], count: int) -> bool:
+    """As `highest`, by LAMP's scores of these. False, and nothing is chosen, where a candidate's score is negative or not finite."""
+
 def at_random(candidates: Bits, chosen: Bits, size: int, count: int, seed: int) -> None:
     """Set the bits of min(count, candidates) of the candidates among `size` places, each set of so many with the same chance."""
 
 def add_changes(weights: Numbers, gradients: Numbers, totals: Numbers, first: bool, threads: int) -> None:
     """totals += |weights * gradients|; where `first`, totals are overwritten, and may be the gradients."""
 
-def through_magnitudes(slopes: Numbers, weights: Numbers, scores: Numbers, threads: int) -> None:
-    """slopes *= weights * sign(scores)."""
+def popup_step(
+    weights: Numbers,
+    slopes: Numbers,
+    scores: Numbers,
+    buffers: Numbers,
+    rate: float,
+    momentum: float,
+    decay: float,
+    first: bool,
+    threads: int,
+) -> None:
+    """scores -= rate * buffers, of buffers = momentum * buffers + slopes * weights * sign(scores) + decay * scores."""
 
 def times_squares(totals: Numbers, weights: Numbers, divisor: float, threads: int) -> None:
     """totals *= weights**2 / divisor."""

@@ -25,12 +25,17 @@ def add_changes_(totals: Tensor, weights: Tensor, gradients: Tensor, *, first: b
 
 
 @torch.no_grad()
-def through_magnitudes_(slopes: Tensor, weights: Tensor, scores: Tensor) -> Tensor:
-    """slopes *= weights * sign(scores), all of one shape: from the slopes of weights * |scores| to those of the scores."""
-    if _alike(slopes, weights, scores):
-        _kernels.through_magnitudes(_flat(slopes), _flat(weights), _flat(scores), torch.get_num_threads())
-        return slopes
-    return slopes.mul_(weights).mul_(scores.sign())
+def popup_step_(
+    scores: Tensor, buffers: Tensor, slopes: Tensor, weights: Tensor, *, rate: float, momentum: float, decay: float, first: bool
+) -> None:
+    """A step of SGD with momentum on scores whose magnitudes multiply the weights; `slopes` are those of the products. All of one shape."""
+    if _alike(scores, buffers, slopes, weights):
+        flat = (_flat(weights), _flat(slopes), _flat(scores), _flat(buffers))
+        _kernels.popup_step(*flat, rate, momentum, decay, first, torch.get_num_threads())
+        return
+    gradients = (slopes * weights).mul_(scores.sign()).add_(scores, alpha=decay)
+    buffers.mul_(0.0 if first else momentum).add_(gradients)
+    scores.add_(buffers, alpha=-rate)
 
 
 @torch.no_grad()

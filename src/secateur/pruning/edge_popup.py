@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from secateur.errors import PruningError
 from secateur.masks import Mask, Pattern, zero_where
-from secateur.pruning.arithmetic import through_magnitudes_
+from secateur.pruning.arithmetic import popup_step_
 from secateur.pruning.choosing import highest
-from secateur.pruning.gradients import device_of, evaluated, gradients_of, owned, placed
+from secateur.pruning.gradients import device_of, evaluated, gradients_of, placed
 from secateur.pruning.pools import as_array, rounded
 from secateur.pruning.scores import Batches, Loss, Scores
 from secateur.registry import scores
@@ -49,21 +49,19 @@ def edge_popup(
         popup = {name: _start(parameter, generator_for(seed, name)) for name, parameter in parameters.items()}
         counts = {name: rounded(density * mask.pattern(name).prunable) for name in mask}
         used: dict[str, Tensor] = {}
-        optimizer = torch.optim.SGD(list(popup.values()), lr=lr, momentum=momentum, weight_decay=weight_decay)
+        buffers = {name: torch.zeros_like(its) for name, its in popup.items()}
         walk = _again_and_again(batches)
         for step in range(steps):
             inputs, targets = next(walk)
-            for group in optimizer.param_groups:
-                group["lr"] = lr / 2 * (1 + math.cos(math.pi * step / steps))
+            rate = lr / 2 * (1 + math.cos(math.pi * step / steps))
             used = {name: chosen(its, mask.pattern(name), counts[name], parameters[name], used.get(name)) for name, its in popup.items()}
             inputs = placed(inputs, device)
             outputs = torch.func.functional_call(model, used, inputs if isinstance(inputs, tuple) else (inputs,))
             value = loss(outputs, placed(targets, device))
-            slopes = gradients_of(value, list(used.values()))
-            for place, (name, score) in enumerate(popup.items()):
-                score.grad = straight_through(owned(slopes[place], slopes[:place]), parameters[name], score)
-            optimizer.step()
-    return {name: score.detach().abs() for name, score in popup.items()}
+            for (name, score), slope in zip(popup.items(), gradients_of(value, list(used.values())), strict=True):
+                options = {"rate": rate, "momentum": momentum, "decay": weight_decay, "first": step == 0}
+                popup_step_(score, buffers[name], slope, parameters[name], **options)
+    return {name: score.abs_() for name, score in popup.items()}
 
 
 @torch.no_grad()
@@ -75,16 +73,11 @@ def chosen(score: Tensor, prunable: Pattern, count: int, weight: Tensor, into: T
     return used.requires_grad_(True)
 
 
-def straight_through(slope: Tensor, weight: Tensor, score: Tensor) -> Tensor:
-    """The gradient of the score, in place of that of the weight used: as if each weight were multiplied by its |score|."""
-    return through_magnitudes_(slope, weight, score)
-
-
 def _start(parameter: Tensor, draw: torch.Generator) -> Tensor:
     fan_in = max(1, parameter[0].numel() if parameter.dim() > 1 else 1)
     bound = 1 / math.sqrt(fan_in)
     start = torch.rand(parameter.shape, generator=draw).mul_(2).sub_(1).mul_(bound)
-    return start.to(parameter.device, parameter.dtype).requires_grad_(True)
+    return start.to(parameter.device, parameter.dtype)
 
 
 def _again_and_again(batches: Batches) -> Iterator[tuple[Any, Tensor]]:
