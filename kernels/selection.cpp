@@ -9,6 +9,7 @@
 #include <memory>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "primitives.h"
@@ -282,7 +283,10 @@ namespace {
 // Words of 64 bits, the first place highest; zero behind the last byte.
 std::uint64_t word_at(const std::uint8_t* bits, std::int64_t first, std::int64_t bytes) {
     std::uint64_t word = 0;
-    for (std::int64_t i = 0; i < 8; ++i) word = word << 8 | (first + i < bytes ? bits[first + i] : 0);
+    if (first + 8 <= bytes)
+        for (std::int64_t i = 0; i < 8; ++i) word = word << 8 | bits[first + i];
+    else
+        for (std::int64_t i = 0; i < 8; ++i) word = word << 8 | (first + i < bytes ? bits[first + i] : 0);
     return word;
 }
 
@@ -386,22 +390,31 @@ std::vector<Bucket> buckets_of(const Stretch<float>& layer, bool* sound) {
         double squares = 0;
         std::int64_t count = 0;
     };
-    constexpr std::size_t infinite = 0x7F80;
-    std::vector<Sum> sums(1 << 16);
-    for_each_set(layer.candidates, layer.end, [&](std::int64_t i) {
-        const float score = layer.scores[i] + 0.0f;  // -0 is 0
-        Sum& sum = sums[std::bit_cast<std::uint32_t>(score) >> 16];
-        sum.squares += double(score) * double(score);
-        ++sum.count;
-    });
+    constexpr std::size_t infinite = 0x7F80, all_numbers = 0x8000;
+    thread_local std::vector<Sum> empty(all_numbers);  // between calls all are
+    Sum* __restrict sums = empty.data();
+    float scores[chunk + 64];
+    for (std::int64_t begin = 0; begin < layer.end; begin += chunk) {
+        std::int64_t count = 0, above = 0;
+        *sound &= loops<float>().scan(layer, begin, std::min(layer.end, begin + chunk), false, -infinity<float>, infinity<float>, {scores, nullptr},
+                                      &count, &above);
+        for (std::int64_t i = 0; i < count; ++i) {
+            const float score = scores[i] + 0.0f;  // -0 is 0
+            Sum& sum = sums[std::min<std::size_t>(std::bit_cast<std::uint32_t>(score) >> 16, all_numbers - 1)];  // the last one if it is negative
+            sum.squares += double(score) * double(score);
+            ++sum.count;
+        }
+    }
     std::vector<Bucket> filled;
-    for (std::size_t number = infinite; number < sums.size(); ++number) *sound &= sums[number].count == 0;
+    for (std::size_t number = infinite; number < all_numbers; ++number) *sound &= std::exchange(sums[number], Sum()).count == 0;
     double before = 0;
     for (std::size_t number = infinite; number-- > 0;) {
-        const Sum& sum = sums[number];
+        const Sum sum = sums[number];
         if (!sum.count) continue;
+        sums[number] = Sum();
         const double low = lowest_of(std::uint32_t(number)), high = highest_of(std::uint32_t(number)), all = before + sum.squares;
-        const double least = all > 0 ? low * low / all : 0, most = high * high / (before + high * high);
+        const double least = all > 0 ? low * low / all : 0, square = high * high;
+        const double most = before + square > 0 ? square / (before + square) : 1;  // 0 / 0 where numbers this small are taken for zero
         filled.push_back({std::uint32_t(number), sum.count, sum.squares, before, least * (1 - 1e-9), most * (1 + 1e-9)});
         before = all;
     }
