@@ -70,6 +70,10 @@ void weigh(const T* weights, const T* norms, std::int64_t columns, T* scores, st
     for (std::int64_t row = begin; row < end; ++row) {
         const T* __restrict of = weights + row * columns;
         T* __restrict to = scores + row * columns;
+        for (std::int64_t i = 0; i < columns; i += 64 / std::int64_t(sizeof(T))) {
+            __builtin_prefetch(of + 2048 + i);
+            __builtin_prefetch(to + 2048 + i, 1);
+        }
         for (std::int64_t i = 0; i < columns; ++i) to[i] = absolute(of[i] * norms[i]);
     }
 }

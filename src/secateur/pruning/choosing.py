@@ -67,10 +67,11 @@ def choose_weights(pools: Sequence[Pool], contest: Contest) -> list[Bits]:
     """
     candidates = [pool.pattern.bits() for pool in pools if pool.pattern is not None]
     chosen = [np.zeros_like(bits) for bits in candidates]
-    if contest.lamp and contest.scores is None and all(pool.scores.dtype == np.float32 for pool in pools):
-        # The same choice without sorting every layer; sums of squares are taken in another order.
-        if _kernels.highest_by_lamp([pool.scores for pool in pools], candidates, chosen, int(contest.targets[0])):
-            return chosen
+    singles = [pool.scores for pool in pools if pool.scores.dtype == np.float32]
+    # The same choice without sorting every layer; only sums of squares are taken in another order.
+    lamp = contest.lamp and contest.scores is None and len(singles) == len(pools)
+    if lamp and _kernels.highest_by_lamp(singles, candidates, chosen, int(contest.targets[0])):
+        return chosen
     scores = _compared(pools, contest)
     finite = True
     for number, group in enumerate(contest.groups):

@@ -59,8 +59,9 @@ def edge_popup(
             outputs = torch.func.functional_call(model, used, inputs if isinstance(inputs, tuple) else (inputs,))
             value = loss(outputs, placed(targets, device))
             for (name, score), slope in zip(popup.items(), gradients_of(value, list(used.values())), strict=True):
-                options = {"rate": rate, "momentum": momentum, "decay": weight_decay, "first": step == 0}
-                popup_step_(score, buffers[name], slope, parameters[name], **options)
+                popup_step_(
+                    score, buffers[name], slope, parameters[name], rate=rate, momentum=momentum, decay=weight_decay, first=step == 0
+                )
     return {name: score.abs_() for name, score in popup.items()}
 
 
