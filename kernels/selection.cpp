@@ -442,7 +442,10 @@ bool choose_by_lamp(std::span<const Stretch<float>> layers, std::int64_t count) 
     };
     std::vector<std::vector<Bucket>> buckets;
     bool sound = true;
-    for (const Stretch<float>& layer : layers) buckets.push_back(buckets_of(layer, &sound));
+    for (const Stretch<float>& layer : layers) {
+        buckets.push_back(buckets_of(layer, &sound));
+        sound &= layer.end <= std::int64_t(1) << 32;  // places that are collected are addressed so far
+    }
     if (!sound) return false;
     // The score of rank `count` lies between these. What is surely above it is chosen, what is surely below is not, the rest is ranked.
     const double least = count > 0 ? of_rank(buckets, &Bucket::least, count) : 2, most = count > 0 ? of_rank(buckets, &Bucket::most, count) : 2;

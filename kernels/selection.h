@@ -43,7 +43,7 @@ double magnitude_where(const std::uint8_t* bits, std::int64_t size, const T* val
 
 // As `choose_highest`, of whole layers (stretches that begin at 0) that compete by LAMP (Lee et al. 2021): a score's square over the sum of
 // squares of the candidates of its layer that rank no lower, in double precision. False, and nothing is chosen, where a candidate's score
-// is negative or not finite.
+// is negative or not finite, or a layer has more than 2^32 places.
 bool choose_by_lamp(std::span<const Stretch<float>> layers, std::int64_t count);
 
 // Choose counts[i] candidates of each run of one stretch, as if it stood alone; run i ends before ends[i], the first begins at `begin`.
