@@ -249,6 +249,7 @@ void embedding_backward_of(const Pattern& pattern, Number number, nb::handle ids
 void bind_recurrent(nb::module_& module);  // recurrent_module.cpp
 void bind_bytes(nb::module_& module);      // bytes_module.cpp
 void bind_optimizer(nb::module_& module);  // optimizer_module.cpp
+void bind_scoring(nb::module_& module);    // scoring_module.cpp
 void bind_selection(nb::module_& module);  // selection_module.cpp
 
 }  // namespace secateur
@@ -355,6 +356,7 @@ NB_MODULE(_kernels, module) {
     bind_bytes(module);
     bind_recurrent(module);
     bind_optimizer(module);
+    bind_scoring(module);
     bind_selection(module);
     module.def("instruction_set", &instruction_set, "The instruction set in use: avx512, avx2 or baseline (SECATEUR_ISA forces one).");
     module.def("instruction_sets", [] {

@@ -1,5 +1,6 @@
 // Python's face of the optimiser steps.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
 
 #include <stdexcept>
 #include <vector>
@@ -19,6 +20,16 @@ std::size_t same_length(nb::list first, std::initializer_list<nb::list> others) 
     return first.size();
 }
 
+// Which weights live, as packed bits; null for None.
+const std::uint8_t* bits_or_null(nb::handle kept, std::int64_t count) {
+    using Bits = nb::ndarray<const std::uint8_t, nb::numpy, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+    if (kept.is_none()) return nullptr;
+    Bits bits;
+    if (!nb::try_cast(kept, bits, false)) throw nb::type_error("kept must hold packed bits: numpy arrays of uint8");
+    if (std::int64_t(bits.shape(0)) != (count + 7) / 8) throw std::invalid_argument("kept must hold a bit for each weight");
+    return bits.data();
+}
+
 template <class T>
 std::vector<Slots<T>> slots_of(Number number, nb::list parameters, nb::list gradients, nb::list first, nb::list second, nb::list kept) {
     std::vector<Slots<T>> slots(parameters.size());
@@ -36,7 +47,7 @@ std::vector<Slots<T>> slots_of(Number number, nb::list parameters, nb::list grad
         at.gradients = static_cast<const T*>(of_parameter(gradients[i], "a gradient"));
         at.first = static_cast<T*>(of_parameter(first[i], "a first moment"));
         at.second = static_cast<T*>(of_parameter(second[i], "a second moment"));
-        at.kept = flags_or_null(kept[i], "kept", at.count);
+        at.kept = bits_or_null(kept[i], at.count);
     }
     return slots;
 }

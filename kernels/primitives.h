@@ -59,7 +59,7 @@ struct Edge {  // between torch's layout and a tile: `count` examples of `featur
 };
 
 template <class T>
-struct Slots {  // a parameter under an optimiser: `count` numbers each; kept is null where nothing is pruned, else one byte a weight
+struct Slots {  // a parameter under an optimiser: `count` numbers each; kept is null where nothing is pruned, else packed bits
     T* weights;
     const T* gradients;
     T* first;                    // moments, as far as the rule has any
@@ -82,6 +82,14 @@ struct SgdRule {  // w -= rate (nesterov g + heavy b), of b = momentum b + g; wi
 };
 
 template <class T>
+struct PopupStep {  // s -= rate b, of b = momentum b + g, g = slope weight sign(s) + decay s; where `first`, b = g
+    const T *weights, *slopes;
+    T *scores, *buffers;
+    T rate, momentum, decay;
+    bool first;
+};
+
+template <class T>
 struct Primitives {
     void (*product)(const Product<T>&, int panel);
     void (*gradients)(const Gradients<T>&, int panel);
@@ -101,6 +109,15 @@ struct Primitives {
     // One optimiser step on the weights [first, last)
     void (*adam)(const AdamRule<T>&, const Slots<T>&, std::int64_t first, std::int64_t last);
     void (*sgd)(const SgdRule<T>&, const Slots<T>&, std::int64_t first, std::int64_t last);
+    // totals[i] += |weights[i] gradients[i]| over [begin, end); where `first`, totals need hold nothing yet, and may be the gradients
+    void (*add_changes)(const T* weights, const T* gradients, T* totals, bool first, std::int64_t begin, std::int64_t end);
+    void (*popup_step)(const PopupStep<T>&, std::int64_t begin, std::int64_t end);
+    // totals[i] times weights[i]^2 by `divisor`, in place
+    void (*times_squares)(T* totals, const T* weights, T divisor, std::int64_t begin, std::int64_t end);
+    // scores[r, c] = |weights[r, c] norms[c]| of the rows [begin, end)
+    void (*weigh)(const T* weights, const T* norms, std::int64_t columns, T* scores, std::int64_t begin, std::int64_t end);
+    // totals[c] += the sum over rows of vectors[r, c]^2, of the columns [begin, end)
+    void (*add_squares)(const T* vectors, std::int64_t rows, std::int64_t columns, double* totals, std::int64_t begin, std::int64_t end);
 };
 
 struct InstructionSet {

@@ -4,10 +4,13 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <tuple>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "primitives.h"
 
@@ -29,7 +32,7 @@ namespace {
 
 constexpr std::int64_t few = 1 << 14;      // so many places are searched as they are
 constexpr std::int64_t sampled = 1 << 12;  // of more, so many numbers tell where to search
-constexpr double deviations = 3.5;         // by which the search reaches beyond what they say
+constexpr double deviations = 3;           // by which the search reaches beyond what they say
 constexpr std::int64_t chunk = 1 << 13;    // places scanned before room for what is found is looked for
 
 const SelectionInstructions& instructions() {
@@ -54,79 +57,50 @@ const SelectionLoops<T>& loops() {
 template <class T>
 constexpr T infinity = std::numeric_limits<T>::infinity();
 
-template <class T>
-using Bits = std::conditional_t<std::is_same_v<T, float>, std::uint32_t, std::uint64_t>;
-
-// Whole numbers in the order of the floating-point ones.
-template <class T>
-Bits<T> place_of(T value) {
-    constexpr Bits<T> sign = Bits<T>(1) << (8 * sizeof(T) - 1);
-    const auto bits = std::bit_cast<Bits<T>>(value);
-    return bits & sign ? Bits<T>(~bits) : Bits<T>(bits | sign);
-}
-
-template <class T>
-T value_at(Bits<T> place) {
-    constexpr Bits<T> sign = Bits<T>(1) << (8 * sizeof(T) - 1);
-    return std::bit_cast<T>(place & sign ? Bits<T>(place & ~sign) : Bits<T>(~place));
-}
-
-// The number of rank `rank` (1 the highest) of numbers that lie in [low, high], by bisection of the bits.
-template <class T>
-T of_rank(const T* values, std::int64_t size, std::int64_t rank, T low, T high) {
-    Bits<T> from = place_of(low), to = place_of(high);
-    while (from < to) {  // at least `rank` numbers are at `from` or above it, fewer above `to`
-        const Bits<T> middle = from + (to - from) / 2 + 1;
-        if (loops<T>().count_from(values, size, value_at<T>(middle)) >= rank)
-            from = middle;
-        else
-            to = middle - 1;
-    }
-    return value_at<T>(from);
-}
-
+// What a scan found. A thread keeps the memory from call to call: fresh pages would cost half as much as the scan.
 template <class T>
 class Found {
   public:
-    Found(std::int64_t expected, bool with_places) : room_(expected + chunk + 64), with_places_(with_places) {
-        scores_.reset(new T[std::size_t(room_)]);
-        if (with_places_) places_.reset(new std::uint32_t[std::size_t(room_)]);
+    // Nothing yet; places are to be found with the scores, or not.
+    void begin(bool places) {
+        with_places = places;
+        collected = above = 0;
+        first_odd = -1;
+        ends.clear();
     }
     // Where the next candidates go: there is room for a chunk.
     Collected<T> end() {
-        if (room_ < collected + chunk + 64) {
-            enlarge(scores_);
-            if (with_places_) enlarge(places_);
-            room_ *= 2;
-        }
-        return {scores_.get() + collected, with_places_ ? places_.get() + collected : nullptr};
+        const auto needed = std::size_t(collected + chunk + 64);
+        if (scores_.size() < needed) scores_.resize(2 * needed);
+        if (with_places && places_.size() < needed) places_.resize(2 * needed);
+        return {scores_.data() + collected, with_places ? places_.data() + collected : nullptr};
     }
     // The scores found, and behind them such as lie below all bounds, so that they may be read 64 at a time.
     const T* padded() {
         std::fill_n(end().scores, 64, -infinity<T>);
-        return scores_.get();
+        return scores_.data();
     }
-    const std::uint32_t* places() const { return places_.get(); }
+    const std::uint32_t* places() const { return places_.data(); }
+    bool with_places = false;
     std::int64_t collected = 0, above = 0, first_odd = -1;
     std::vector<std::int64_t> ends;  // of each stretch, among what was collected
+    std::vector<std::uint8_t> bits;  // room for a mask
 
   private:
-    template <class N>
-    void enlarge(std::unique_ptr<N[]>& numbers) {
-        std::unique_ptr<N[]> larger(new N[std::size_t(2 * room_)]);
-        std::memcpy(larger.get(), numbers.get(), std::size_t(collected) * sizeof(N));
-        numbers = std::move(larger);
-    }
-    std::int64_t room_;
-    bool with_places_;
-    std::unique_ptr<T[]> scores_;
-    std::unique_ptr<std::uint32_t[]> places_;
+    std::vector<T> scores_;
+    std::vector<std::uint32_t> places_;
 };
+
+template <class T>
+Found<T>& found_by_this_thread() {
+    thread_local Found<T> found;
+    return found;
+}
 
 // Candidates of all stretches in [low, high], and how many lie above.
 template <class T>
-Found<T> scan(const std::vector<Stretch<T>>& stretches, bool magnitude, T low, T high, std::int64_t expected, bool with_places) {
-    Found<T> found(expected, with_places);
+void scan(std::span<const Stretch<T>> stretches, bool magnitude, T low, T high, Found<T>& found) {
+    found.begin(found.with_places);
     for (std::size_t number = 0; number < stretches.size(); ++number) {
         const Stretch<T>& stretch = stretches[number];
         for (std::int64_t begin = stretch.begin; begin < stretch.end; begin += chunk) {
@@ -136,55 +110,137 @@ Found<T> scan(const std::vector<Stretch<T>>& stretches, bool magnitude, T low, T
         }
         found.ends.push_back(found.collected);
     }
-    return found;
 }
 
-void set_bit(std::uint8_t* bits, std::int64_t place) { bits[place >> 3] |= std::uint8_t(128 >> (place & 7)); }
+// Sets the bits of places that a scan collected. Those of one byte come together: it is put together before it is written and never read,
+// for to read what was written a moment ago takes longer than all the rest. No branches: half of them would be misjudged.
+class Setter {
+  public:
+    explicit Setter(std::uint8_t* bits) : bits_(bits) {}
+    void put(std::int64_t place, bool set) {
+        const std::int64_t byte = place >> 3;
+        gathered_ = (gathered_ & -unsigned(byte == byte_)) | unsigned(set) << (7 - (place & 7));
+        byte_ = byte;
+        bits_[byte] = std::uint8_t(gathered_);
+    }
+
+  private:
+    std::uint8_t* __restrict bits_;
+    std::int64_t byte_ = -1;
+    unsigned gathered_ = 0;
+};
 
 // Sets the bits of what was collected above the threshold, and of the first `ties` that equal it.
 template <class T>
-void settle(const std::vector<Stretch<T>>& stretches, Found<T>& found, T threshold, std::int64_t ties) {
-    const T* scores = found.padded();
-    std::vector<std::uint32_t> equal;
-    std::int64_t i = 0;
+void settle(std::span<const Stretch<T>> stretches, Found<T>& found, T threshold, std::int64_t ties) {
+    constexpr std::int64_t group = 16;  // within one, what was collected is in any order: so far a place may be from its rank
+    const T* __restrict scores = found.padded();
+    const std::uint32_t* __restrict places = found.places();
+    std::vector<std::uint8_t>& bits = found.bits;
+    std::vector<std::pair<std::size_t, std::uint32_t>> late;  // equal ones of which rank alone says whether they are among the first
+    std::int64_t i = 0, equal = 0;
     for (std::size_t number = 0; number < stretches.size(); ++number) {
         const Stretch<T>& stretch = stretches[number];
-        equal.clear();
-        for (; i < found.ends[number]; ++i) {
-            if (scores[i] > threshold) set_bit(stretch.chosen, stretch.begin + found.places()[i]);
-            if (scores[i] == threshold && ties > 0) equal.push_back(found.places()[i]);
+        const std::int64_t first = stretch.begin >> 3, bytes = ((stretch.end + 7) >> 3) - first, offset = stretch.begin & 7, end = found.ends[number];
+        bits.assign(std::size_t(bytes), 0);
+        Setter setter(bits.data());
+        for (; i < end && equal < ties - group; ++i) {
+            equal += scores[i] == threshold;
+            setter.put(offset + places[i], scores[i] >= threshold);
         }
-        for (std::size_t k = 1; k < equal.size(); ++k)  // nearly sorted: only within a group they are not
-            for (std::size_t j = k; j > 0 && equal[j] < equal[j - 1]; --j) std::swap(equal[j], equal[j - 1]);
-        for (std::size_t k = 0; k < equal.size() && ties > 0; ++k, --ties) set_bit(stretch.chosen, stretch.begin + equal[k]);
+        for (; i < end; ++i) {
+            if (scores[i] == threshold && equal++ < ties + group) late.emplace_back(number, places[i]);
+            setter.put(offset + places[i], scores[i] > threshold);
+        }
+        std::uint8_t* __restrict chosen = stretch.chosen + first;
+        const std::uint8_t* __restrict set = bits.data();
+        for (std::int64_t k = 0; k < bytes; ++k) chosen[k] |= set[k];
+    }
+    std::sort(late.begin(), late.end());
+    for (std::int64_t k = 0; k < std::min(ties, group); ++k) {
+        const Stretch<T>& stretch = stretches[late[std::size_t(k)].first];
+        const std::int64_t place = stretch.begin + late[std::size_t(k)].second;
+        stretch.chosen[place >> 3] |= std::uint8_t(128 >> (place & 7));
     }
 }
 
 // Where the candidate that `share` of them do not rank below lies in all likelihood: numbers at scattered, fixed places tell.
 template <class T>
-std::pair<T, T> bracket(const std::vector<Stretch<T>>& stretches, bool magnitude, std::int64_t places, double share) {
+std::pair<T, T> bracket(std::span<const Stretch<T>> stretches, bool magnitude, std::int64_t places, double share) {
     std::unique_ptr<T[]> drawn(new T[sampled + 64]);
+    std::unique_ptr<std::int64_t[]> drawn_at(new std::int64_t[sampled]);
     std::uint64_t state = 0x9e3779b97f4a7c15u;
-    std::int64_t size = 0, before = 0;
-    std::size_t number = 0;
-    for (std::int64_t i = 0; i < sampled; ++i) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        const std::int64_t step = places / sampled, place = i * step + std::int64_t((state >> 33) % std::uint64_t(step));
-        while (place - before >= stretches[number].end - stretches[number].begin) {
-            before += stretches[number].end - stretches[number].begin;
-            ++number;
+    std::int64_t size = 0, before = 0, first = 0;
+    const std::int64_t step = places / sampled;
+    for (const Stretch<T>& stretch : stretches) {
+        const std::int64_t length = stretch.end - stretch.begin;
+        std::int64_t last = first;
+        for (; last < sampled; ++last) {
+            const std::uint64_t next = state * 6364136223846793005u + 1442695040888963407u;
+            const std::int64_t place = last * step + std::int64_t((next >> 33) % std::uint64_t(step)) - before;
+            if (place >= length) break;
+            state = next;
+            drawn_at[std::size_t(last)] = stretch.begin + place;
+            __builtin_prefetch(stretch.scores + stretch.begin + place);
         }
-        const Stretch<T>& stretch = stretches[number];
-        const std::int64_t at = stretch.begin + place - before;
-        drawn[std::size_t(size)] = magnitude ? std::abs(stretch.scores[at]) : stretch.scores[at];
-        size += (stretch.candidates[at >> 3] >> (7 - (at & 7)) & 1) && std::isfinite(stretch.scores[at]);
+        for (; first < last; ++first) {
+            const std::int64_t at = drawn_at[std::size_t(first)];
+            drawn[std::size_t(size)] = magnitude ? std::abs(stretch.scores[at]) : stretch.scores[at];
+            size += (stretch.candidates[at >> 3] >> (7 - (at & 7)) & 1) & std::isfinite(stretch.scores[at]);
+        }
+        before += length;
     }
     if (size < sampled / 64) return {-infinity<T>, infinity<T>};
     const double rank = share * double(size), spread = deviations * std::sqrt(rank * (1 - share)) + 1;
     std::fill_n(drawn.get() + size, 64, -infinity<T>);
     const double upper = rank - spread, lower = rank + spread + 1;
-    return {lower > double(size) ? -infinity<T> : of_rank(drawn.get(), size, std::int64_t(lower), -infinity<T>, infinity<T>),
-            upper < 1 ? infinity<T> : of_rank(drawn.get(), size, std::int64_t(upper), -infinity<T>, infinity<T>)};
+    const auto of_rank = [&](double number) {
+        std::int64_t above;
+        return loops<T>().of_rank(drawn.get(), size, std::int64_t(number), -infinity<T>, infinity<T>, &above);
+    };
+    return {lower > double(size) ? -infinity<T> : of_rank(lower), upper < 1 ? infinity<T> : of_rank(upper)};
+}
+
+// As `choose_highest`, of so many candidates.
+template <class T>
+std::int64_t choose(std::span<const Stretch<T>> stretches, std::int64_t candidates, std::int64_t count, bool magnitude, Found<T>& found) {
+    std::int64_t places = 0;
+    bool addressable = true;
+    for (const Stretch<T>& stretch : stretches) {
+        places += stretch.end - stretch.begin;
+        addressable &= stretch.end - stretch.begin <= std::int64_t(1) << 32;
+    }
+    const bool none = count <= 0, all = !none && count >= candidates;
+    // Of many, the scan that collects marks too, and memory is read once.
+    found.begin(!none && !all && places > few && addressable);
+    T low = -infinity<T>, high = infinity<T>;
+    if (none || all)
+        std::swap(low, high);  // nothing is to be found
+    else if (places > few)
+        std::tie(low, high) = bracket(stretches, magnitude, places, double(count) / double(candidates));
+    scan(stretches, magnitude, low, high, found);
+    const std::int64_t odd = found.first_odd;
+    T threshold = none ? infinity<T> : -infinity<T>;
+    std::int64_t ties = none ? 0 : candidates;
+    if (!none && !all) {
+        if (found.above >= count) {  // the drawn numbers misled: it lies above
+            low = high, high = infinity<T>;
+            scan(stretches, magnitude, low, high, found);
+        } else if (found.above + found.collected < count) {  // or below
+            high = low, low = -infinity<T>;
+            scan(stretches, magnitude, low, high, found);
+        }
+        const std::int64_t rank = count - found.above;
+        if (rank > found.collected) return odd;  // some candidates are no numbers
+        std::int64_t higher;
+        threshold = loops<T>().of_rank(found.padded(), found.collected, rank, low, high, &higher);
+        ties = rank - higher;
+    }
+    if (found.with_places)
+        settle(stretches, found, threshold, ties);
+    else
+        for (const Stretch<T>& stretch : stretches) loops<T>().mark(stretch, magnitude, threshold, &ties);
+    return odd;
 }
 
 }  // namespace
@@ -193,55 +249,33 @@ std::int64_t count_set(const std::uint8_t* bits, std::int64_t begin, std::int64_
     std::int64_t count = 0, i = begin;
     const auto one = [&] { count += bits[i >> 3] >> (7 - (i & 7)) & 1; };
     for (; i < end && (i & 7); ++i) one();
-    for (; i + 64 <= end; i += 64) {
-        std::uint64_t word;
-        std::memcpy(&word, bits + (i >> 3), 8);
-        count += std::popcount(word);
+    if (i < end) {
+        const std::int64_t words = (end - i) / 64;
+        count += instructions().count(bits + (i >> 3), words);
+        i += 64 * words;
     }
     for (; i < end; ++i) one();
     return count;
 }
 
 template <class T>
-std::int64_t choose_highest(const std::vector<Stretch<T>>& stretches, std::int64_t count, bool magnitude) {
-    std::int64_t candidates = 0, places = 0;
-    bool addressable = true;
-    for (const Stretch<T>& stretch : stretches) {
-        candidates += count_set(stretch.candidates, stretch.begin, stretch.end);
-        places += stretch.end - stretch.begin;
-        addressable &= stretch.end - stretch.begin <= std::int64_t(1) << 32;
+std::int64_t choose_highest(std::span<const Stretch<T>> stretches, std::int64_t count, bool magnitude) {
+    std::int64_t candidates = 0;
+    for (const Stretch<T>& stretch : stretches) candidates += count_set(stretch.candidates, stretch.begin, stretch.end);
+    return choose(stretches, candidates, count, magnitude, found_by_this_thread<T>());
+}
+
+template <class T>
+bool choose_highest_of_each(const Stretch<T>& whole, const std::int64_t* ends, const std::int64_t* counts, std::int64_t runs) {
+    bool finite = true;
+    Stretch<T> run = whole;
+    Found<T>& found = found_by_this_thread<T>();
+    for (std::int64_t i = 0; i < runs; ++i) {
+        run.end = ends[i];
+        finite &= choose(std::span<const Stretch<T>>(&run, 1), count_set(run.candidates, run.begin, run.end), counts[i], false, found) < 0;
+        run.begin = run.end;
     }
-    const bool none = count <= 0, all = !none && count >= candidates;
-    // Of many, the scan that collects marks too, and memory is read once.
-    const bool once = !none && !all && places > few && addressable;
-    T low = -infinity<T>, high = infinity<T>;
-    if (none || all)
-        std::swap(low, high);  // nothing is to be found
-    else if (places > few)
-        std::tie(low, high) = bracket(stretches, magnitude, places, double(count) / double(candidates));
-    Found<T> found = scan(stretches, magnitude, low, high, places > few ? candidates / 8 : candidates, once);
-    const std::int64_t odd = found.first_odd;
-    T threshold = none ? infinity<T> : -infinity<T>;
-    std::int64_t ties = none ? 0 : candidates;
-    if (!none && !all) {
-        if (found.above >= count) {  // the drawn numbers misled: it lies above
-            low = high, high = infinity<T>;
-            found = scan(stretches, magnitude, low, high, candidates, once);
-        } else if (found.above + found.collected < count) {  // or below
-            high = low, low = -infinity<T>;
-            found = scan(stretches, magnitude, low, high, candidates, once);
-        }
-        ties = count - found.above;
-        if (ties > found.collected) return odd;  // some candidates are no numbers
-        const T* scores = found.padded();
-        threshold = of_rank(scores, found.collected, ties, low, high);
-        if (threshold < infinity<T>) ties -= loops<T>().count_from(scores, found.collected, value_at<T>(place_of(threshold) + 1));
-    }
-    if (once)
-        settle(stretches, found, threshold, ties);
-    else
-        for (const Stretch<T>& stretch : stretches) loops<T>().mark(stretch, magnitude, threshold, &ties);
-    return odd;
+    return finite;
 }
 
 namespace {
@@ -249,18 +283,19 @@ namespace {
 // Words of 64 bits, the first place highest; zero behind the last byte.
 std::uint64_t word_at(const std::uint8_t* bits, std::int64_t first, std::int64_t bytes) {
     std::uint64_t word = 0;
-    for (std::int64_t i = 0; i < 8; ++i) word = word << 8 | (first + i < bytes ? bits[first + i] : 0);
+    if (first + 8 <= bytes)
+        for (std::int64_t i = 0; i < 8; ++i) word = word << 8 | bits[first + i];
+    else
+        for (std::int64_t i = 0; i < 8; ++i) word = word << 8 | (first + i < bytes ? bits[first + i] : 0);
     return word;
 }
 
-// `found(place)` for each bit that is set in `bits` and not in `except`; before a word's bits, `before(its first place)`.
-template <class B, class F>
-void for_each_set(const std::uint8_t* bits, const std::uint8_t* except, std::int64_t size, B&& before, F&& found) {
+// `found(place)` for each bit that is set.
+template <class F>
+void for_each_set(const std::uint8_t* bits, std::int64_t size, F&& found) {
     const std::int64_t bytes = (size + 7) / 8;
     for (std::int64_t first = 0; first < bytes; first += 8) {
-        before(8 * first);
         std::uint64_t left = word_at(bits, first, bytes);
-        if (except) left &= ~word_at(except, first, bytes);
         while (left) {
             const int place = std::countl_zero(left);
             found(8 * first + place);
@@ -273,18 +308,12 @@ void for_each_set(const std::uint8_t* bits, const std::uint8_t* except, std::int
 
 template <class T>
 void fill_where(const std::uint8_t* bits, const std::uint8_t* except, std::int64_t size, T* values, T value) {
-    // All lines some way ahead are fetched, which is quicker than those alone that change.
-    const auto fetch = [&](std::int64_t place) {
-        for (std::int64_t i = place + 256; i < place + 320; i += 16) __builtin_prefetch(values + i, 1);
-    };
-    for_each_set(bits, except, size, fetch, [&](std::int64_t i) { values[i] = value; });
+    loops<T>().fill(bits, except, size, values, value);
 }
 
 template <class T>
 double magnitude_where(const std::uint8_t* bits, std::int64_t size, const T* values) {
-    double sum = 0;
-    for_each_set(bits, nullptr, size, [](std::int64_t) {}, [&](std::int64_t i) { sum += std::abs(double(values[i])); });
-    return sum;
+    return loops<T>().magnitude(bits, size, values);
 }
 
 void choose_at_random(const std::uint8_t* candidates, std::uint8_t* chosen, std::int64_t size, std::int64_t count, std::uint64_t seed) {
@@ -295,9 +324,9 @@ void choose_at_random(const std::uint8_t* candidates, std::uint8_t* chosen, std:
     std::vector<std::int64_t> listed;  // where candidates are rare, their places; else places are drawn until one is a candidate
     if (available < size / 16) {
         listed.reserve(std::size_t(available));
-        for_each_set(candidates, nullptr, size, [](std::int64_t) {}, [&](std::int64_t i) { listed.push_back(i); });
+        for_each_set(candidates, size, [&](std::int64_t i) { listed.push_back(i); });
     }
-    const auto bound = std::uint64_t(listed.empty() ? size : available);
+    const auto bound = std::uint64_t(listed.empty() ? size : available), partial = bound ? -bound % bound : 0;
     const auto is_set = [](const std::uint8_t* bits, std::int64_t i) { return bool(bits[i >> 3] >> (7 - (i & 7)) & 1); };
     for (std::int64_t left = leaves ? available - count : count; left > 0;) {
         // splitmix64 (Steele et al. 2014), and Lemire's (2019) unbiased way into [0, bound)
@@ -306,17 +335,154 @@ void choose_at_random(const std::uint8_t* candidates, std::uint8_t* chosen, std:
         z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
         z ^= z >> 31;
         const unsigned __int128 wide = static_cast<unsigned __int128>(z) * bound;
-        if (std::uint64_t(wide) < -bound % bound) continue;
+        if (std::uint64_t(wide) < partial) continue;
         const auto drawn = std::int64_t(wide >> 64);
         const std::int64_t place = listed.empty() ? drawn : listed[std::size_t(drawn)];
-        if (!is_set(candidates, place) || is_set(chosen, place) == !leaves) continue;
-        chosen[place >> 3] ^= std::uint8_t(128 >> (place & 7));
-        --left;
+        // No branch: too many would be misjudged.
+        const bool taken = is_set(candidates, place) & (is_set(chosen, place) == leaves);
+        chosen[place >> 3] ^= std::uint8_t(taken << (7 - (place & 7)));
+        left -= taken;
     }
 }
 
-template std::int64_t choose_highest<float>(const std::vector<Stretch<float>>&, std::int64_t, bool);
-template std::int64_t choose_highest<double>(const std::vector<Stretch<double>>&, std::int64_t, bool);
+template <class T>
+void renew(const Stretch<T>& weights, const T* growth, const std::uint8_t* prunable, std::int64_t stay, std::int64_t grow, std::uint64_t seed) {
+    const auto bytes = std::size_t(weights.end + 7) / 8;
+    std::uint8_t* __restrict renewed = weights.chosen;
+    thread_local std::vector<std::uint8_t> others, added;
+    others.resize(bytes);
+    added.assign(bytes, 0);
+    std::uint8_t* __restrict free = others.data();
+    std::uint8_t* __restrict grown = added.data();
+    choose_highest<T>(std::span<const Stretch<T>>(&weights, 1), stay, true);
+    for (std::size_t i = 0; i < bytes; ++i) free[i] = std::uint8_t(~renewed[i]);
+    if (prunable)
+        for (std::size_t i = 0; i < bytes; ++i) free[i] &= prunable[i];
+    if (weights.end % 8) free[bytes - 1] &= std::uint8_t(0xFF << (8 - weights.end % 8));
+    if (growth) {
+        const Stretch<T> competing{growth, free, grown, 0, weights.end};
+        choose_highest<T>(std::span<const Stretch<T>>(&competing, 1), grow, true);
+    } else {
+        choose_at_random(free, grown, weights.end, grow, seed);
+    }
+    for (std::size_t i = 0; i < bytes; ++i) renewed[i] |= grown[i];
+}
+
+template void renew<float>(const Stretch<float>&, const float*, const std::uint8_t*, std::int64_t, std::int64_t, std::uint64_t);
+template void renew<double>(const Stretch<double>&, const double*, const std::uint8_t*, std::int64_t, std::int64_t, std::uint64_t);
+namespace {
+
+// A layer's numbers by the first half of their bits, those of a bucket within a 128th of one another; and what LAMP makes of them: the
+// score of number v is v^2 over the sum of squares of what ranks no lower.
+struct Bucket {
+    std::uint32_t number;     // those first bits
+    std::int64_t count;
+    double squares, before;   // the sum of its squares, and of those that rank before the bucket
+    double least, most;       // bounds of its scores, wide enough for rounding
+};
+
+float lowest_of(std::uint32_t bucket) { return std::bit_cast<float>(bucket << 16); }
+float highest_of(std::uint32_t bucket) { return std::bit_cast<float>(bucket << 16 | 0xFFFF); }
+
+// The filled buckets of one layer, highest first; none where a number is negative or not finite.
+std::vector<Bucket> buckets_of(const Stretch<float>& layer, bool* sound) {
+    struct Sum {
+        double squares = 0;
+        std::int64_t count = 0;
+    };
+    constexpr std::size_t infinite = 0x7F80, all_numbers = 0x8000;
+    thread_local std::vector<Sum> empty(all_numbers);  // between calls all are
+    Sum* __restrict sums = empty.data();
+    float scores[chunk + 64];
+    for (std::int64_t begin = 0; begin < layer.end; begin += chunk) {
+        std::int64_t count = 0, above = 0;
+        *sound &= loops<float>().scan(layer, begin, std::min(layer.end, begin + chunk), false, -infinity<float>, infinity<float>, {scores, nullptr},
+                                      &count, &above);
+        for (std::int64_t i = 0; i < count; ++i) {
+            const float score = scores[i] + 0.0f;  // -0 is 0
+            Sum& sum = sums[std::min<std::size_t>(std::bit_cast<std::uint32_t>(score) >> 16, all_numbers - 1)];  // the last one if it is negative
+            sum.squares += double(score) * double(score);
+            ++sum.count;
+        }
+    }
+    std::vector<Bucket> filled;
+    for (std::size_t number = infinite; number < all_numbers; ++number) *sound &= std::exchange(sums[number], Sum()).count == 0;
+    double before = 0;
+    for (std::size_t number = infinite; number-- > 0;) {
+        const Sum sum = sums[number];
+        if (!sum.count) continue;
+        sums[number] = Sum();
+        const double low = lowest_of(std::uint32_t(number)), high = highest_of(std::uint32_t(number)), all = before + sum.squares;
+        const double least = all > 0 ? low * low / all : 0, square = high * high;
+        const double most = before + square > 0 ? square / (before + square) : 1;  // 0 / 0 where numbers this small are taken for zero
+        filled.push_back({std::uint32_t(number), sum.count, sum.squares, before, least * (1 - 1e-9), most * (1 + 1e-9)});
+        before = all;
+    }
+    return filled;
+}
+
+// The score of rank `count`, if each bucket's numbers had the score `bound`.
+double of_rank(const std::vector<std::vector<Bucket>>& layers, double Bucket::* bound, std::int64_t count) {
+    std::vector<std::pair<double, std::int64_t>> all;
+    for (const auto& layer : layers)
+        for (const Bucket& bucket : layer) all.emplace_back(bucket.*bound, bucket.count);
+    std::sort(all.begin(), all.end(), std::greater<>());
+    for (const auto& [score, numbers] : all)
+        if ((count -= numbers) <= 0) return score;
+    return 0;
+}
+
+}  // namespace
+
+bool choose_by_lamp(std::span<const Stretch<float>> layers, std::int64_t count) {
+    struct Competitor {
+        double score;
+        std::size_t layer;
+        std::int64_t place;
+    };
+    std::vector<std::vector<Bucket>> buckets;
+    bool sound = true;
+    for (const Stretch<float>& layer : layers) {
+        buckets.push_back(buckets_of(layer, &sound));
+        sound &= layer.end <= std::int64_t(1) << 32;  // places that are collected are addressed so far
+    }
+    if (!sound) return false;
+    // The score of rank `count` lies between these. What is surely above it is chosen, what is surely below is not, the rest is ranked.
+    const double least = count > 0 ? of_rank(buckets, &Bucket::least, count) : 2, most = count > 0 ? of_rank(buckets, &Bucket::most, count) : 2;
+    std::vector<Competitor> competitors;
+    Found<float>& found = found_by_this_thread<float>();
+    for (std::size_t number = 0; number < layers.size(); ++number) {
+        const Stretch<float>& layer = layers[number];
+        auto first = buckets[number].begin();
+        const auto end = buckets[number].end();
+        while (first != end && first->least > most) count -= first++->count;
+        auto last = first;
+        while (last != end && last->most >= least) ++last;
+        const float high = first == end ? -1.0f : highest_of(first->number), low = last == first ? infinity<float> : lowest_of(last[-1].number);
+        found.begin(true);
+        scan(std::span<const Stretch<float>>(&layer, 1), false, low, high, found);
+        std::vector<std::pair<float, std::int64_t>> ranked;
+        for (std::int64_t i = 0; i < found.collected; ++i) ranked.emplace_back(-found.padded()[i], found.places()[i]);
+        std::sort(ranked.begin(), ranked.end());
+        double sum = first == end ? 0 : first->before;
+        for (const auto& [negative, place] : ranked) {
+            const double square = double(negative) * double(negative);
+            sum += square;
+            competitors.push_back({sum > 0 ? square / sum : 0, number, place});
+        }
+    }
+    std::stable_sort(competitors.begin(), competitors.end(), [](const Competitor& a, const Competitor& b) { return a.score > b.score; });
+    for (std::size_t i = 0; i < competitors.size() && std::int64_t(i) < count; ++i) {
+        const Competitor& taken = competitors[i];
+        layers[taken.layer].chosen[taken.place >> 3] |= std::uint8_t(128 >> (taken.place & 7));
+    }
+    return true;
+}
+
+template std::int64_t choose_highest<float>(std::span<const Stretch<float>>, std::int64_t, bool);
+template std::int64_t choose_highest<double>(std::span<const Stretch<double>>, std::int64_t, bool);
+template bool choose_highest_of_each<float>(const Stretch<float>&, const std::int64_t*, const std::int64_t*, std::int64_t);
+template bool choose_highest_of_each<double>(const Stretch<double>&, const std::int64_t*, const std::int64_t*, std::int64_t);
 template void fill_where<float>(const std::uint8_t*, const std::uint8_t*, std::int64_t, float*, float);
 template void fill_where<double>(const std::uint8_t*, const std::uint8_t*, std::int64_t, double*, double);
 template double magnitude_where<float>(const std::uint8_t*, std::int64_t, const float*);

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <span>
 
 namespace secateur {
 
@@ -20,10 +20,15 @@ struct Stretch {
 // ones those of the earlier stretch and the lower position. Returns the number of the first stretch that has a candidate without a
 // finite score, else -1; such candidates may be left out.
 template <class T>
-std::int64_t choose_highest(const std::vector<Stretch<T>>& stretches, std::int64_t count, bool magnitude);
+std::int64_t choose_highest(std::span<const Stretch<T>> stretches, std::int64_t count, bool magnitude);
 
 // Choose min(count, candidates) of the candidates in [0, size), each set of so many with the same chance; `seed` decides.
 void choose_at_random(const std::uint8_t* candidates, std::uint8_t* chosen, std::int64_t size, std::int64_t count, std::uint64_t seed);
+
+// Which weights live after some are dropped and others grown, into `weights.chosen`: `stay` of the candidates, those of largest |weight|,
+// and `grow` of all prunable ones (null: all) but those: of largest |growth|, or, where that is null, drawn by `seed`.
+template <class T>
+void renew(const Stretch<T>& weights, const T* growth, const std::uint8_t* prunable, std::int64_t stay, std::int64_t grow, std::uint64_t seed);
 
 // How many of the bits [begin, end) are set.
 std::int64_t count_set(const std::uint8_t* bits, std::int64_t begin, std::int64_t end);
@@ -35,6 +40,16 @@ void fill_where(const std::uint8_t* bits, const std::uint8_t* except, std::int64
 // The sum of |values[i]| over the bits set.
 template <class T>
 double magnitude_where(const std::uint8_t* bits, std::int64_t size, const T* values);
+
+// As `choose_highest`, of whole layers (stretches that begin at 0) that compete by LAMP (Lee et al. 2021): a score's square over the sum of
+// squares of the candidates of its layer that rank no lower, in double precision. False, and nothing is chosen, where a candidate's score
+// is negative or not finite, or a layer has more than 2^32 places.
+bool choose_by_lamp(std::span<const Stretch<float>> layers, std::int64_t count);
+
+// Choose counts[i] candidates of each run of one stretch, as if it stood alone; run i ends before ends[i], the first begins at `begin`.
+// Whether all candidates are finite.
+template <class T>
+bool choose_highest_of_each(const Stretch<T>& whole, const std::int64_t* ends, const std::int64_t* counts, std::int64_t runs);
 
 // Candidates that a scan found: their scores and, unless `places` is null, where they lie behind the stretch's begin, those of one
 // group of eight or sixteen in any order. Room for one a position scanned and 16 more.
@@ -53,13 +68,19 @@ struct SelectionLoops {
                  std::int64_t* collected, std::int64_t* above);
     // Sets the bits of candidates above the threshold, and of the first `ties` that equal it, which are counted down.
     void (*mark)(const Stretch<T>& stretch, bool magnitude, T threshold, std::int64_t* ties);
-    // How many numbers are at least `bound`, which is above -infinity. Behind the last there are 64 that are not.
-    std::int64_t (*count_from)(const T* values, std::int64_t size, T bound);
+    // The number of rank `rank` (1 the highest, at most `size`) of numbers that lie in [low, high], and how many lie `above` it. Behind the
+    // last there are 64 of -infinity.
+    T (*of_rank)(const T* values, std::int64_t size, std::int64_t rank, T low, T high, std::int64_t* above);
+    // As `fill_where` and `magnitude_where`.
+    void (*fill)(const std::uint8_t* bits, const std::uint8_t* except, std::int64_t size, T* values, T value);
+    double (*magnitude)(const std::uint8_t* bits, std::int64_t size, const T* values);
 };
 
 struct SelectionInstructions {
     SelectionLoops<float> single;
     SelectionLoops<double> twofold;
+    // How many bits of so many words of eight bytes are set.
+    std::int64_t (*count)(const std::uint8_t* bits, std::int64_t words);
 };
 
 }  // namespace secateur

@@ -2,6 +2,7 @@
 // so that a comparison's bits are a mask's bits.
 #pragma once
 
+#include "flags.h"
 #include "selection.h"
 #include "simd.h"
 
@@ -15,6 +16,7 @@ namespace secateur::SECATEUR_ISA {
 template <class T>
 struct Octets {
     static constexpr int width = 8;
+    using Bits = unsigned;
     T lanes[8];
 
     static SECATEUR_INLINE Octets of(const T* from, bool magnitude) {
@@ -30,9 +32,11 @@ struct Octets {
         for (int i = 0; i < 8; ++i) found |= unsigned(holds(lanes[i])) << i;
         return found;
     }
-    SECATEUR_INLINE unsigned above(T bound) const { return where([=](T x) { return x > bound; }); }
-    SECATEUR_INLINE unsigned from(T bound) const { return where([=](T x) { return x >= bound; }); }
-    SECATEUR_INLINE unsigned equal(T bound) const { return where([=](T x) { return x == bound; }); }
+    // Which of the lanes `of` lie above a bound, at it or above, at it.
+    SECATEUR_INLINE unsigned above(T bound, unsigned of) const { return of & where([=](T x) { return x > bound; }); }
+    SECATEUR_INLINE unsigned from(T bound, unsigned of) const { return of & where([=](T x) { return x >= bound; }); }
+    SECATEUR_INLINE unsigned equal(T bound, unsigned of) const { return of & where([=](T x) { return x == bound; }); }
+    static SECATEUR_INLINE unsigned without(unsigned bits, unsigned others) { return bits & ~others; }
     // Whether any of the lanes whose bits were given so far is not finite.
     struct Odd {
         unsigned found = 0;
@@ -47,8 +51,10 @@ struct Octets {
         }
         return count;
     }
-    static SECATEUR_INLINE void append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
+    static SECATEUR_INLINE std::int64_t append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
+        const std::int64_t count = __builtin_popcount(bits);
         for (; bits; bits &= bits - 1) *to++ = first + std::uint32_t(7 - __builtin_ctz(bits));
+        return count;
     }
 };
 
@@ -56,6 +62,7 @@ struct Octets {
 template <>
 struct Octets<float> {
     static constexpr int width = 16;
+    using Bits = __mmask16;
     __m512 lanes;
 
     static SECATEUR_INLINE Octets of(const float* from, bool magnitude) {
@@ -63,60 +70,65 @@ struct Octets<float> {
         const __m512 x = _mm512_permutexvar_ps(back, _mm512_loadu_ps(from));
         return {magnitude ? _mm512_abs_ps(x) : x};
     }
-    static SECATEUR_INLINE unsigned bits(const std::uint8_t* mask) { return unsigned(mask[0]) | unsigned(mask[1]) << 8; }
-    static SECATEUR_INLINE void put(std::uint8_t* mask, unsigned bits) {
-        const auto both = std::uint16_t(bits);
-        __builtin_memcpy(mask, &both, 2);
+    static SECATEUR_INLINE Bits bits(const std::uint8_t* mask) {
+        std::uint16_t both;
+        __builtin_memcpy(&both, mask, 2);
+        return both;
     }
-    SECATEUR_INLINE unsigned above(float bound) const { return _mm512_cmp_ps_mask(lanes, _mm512_set1_ps(bound), _CMP_GT_OQ); }
-    SECATEUR_INLINE unsigned from(float bound) const { return _mm512_cmp_ps_mask(lanes, _mm512_set1_ps(bound), _CMP_GE_OQ); }
-    SECATEUR_INLINE unsigned equal(float bound) const { return _mm512_cmp_ps_mask(lanes, _mm512_set1_ps(bound), _CMP_EQ_OQ); }
+    static SECATEUR_INLINE void put(std::uint8_t* mask, Bits bits) { __builtin_memcpy(mask, &bits, 2); }
+    SECATEUR_INLINE Bits above(float bound, Bits of) const { return _mm512_mask_cmp_ps_mask(of, lanes, _mm512_set1_ps(bound), _CMP_GT_OQ); }
+    SECATEUR_INLINE Bits from(float bound, Bits of) const { return _mm512_mask_cmp_ps_mask(of, lanes, _mm512_set1_ps(bound), _CMP_GE_OQ); }
+    SECATEUR_INLINE Bits equal(float bound, Bits of) const { return _mm512_mask_cmp_ps_mask(of, lanes, _mm512_set1_ps(bound), _CMP_EQ_OQ); }
+    static SECATEUR_INLINE Bits without(Bits bits, Bits others) { return _kandn_mask16(others, bits); }
     struct Odd {  // the largest bits without their sign: those of infinities and of what is no number are the largest of all
         __m512i largest = _mm512_setzero_si512();
-        SECATEUR_INLINE void look(const Octets& group, unsigned bits) {
+        SECATEUR_INLINE void look(const Octets& group, Bits bits) {
             const __m512i unsigned_bits = _mm512_and_si512(_mm512_castps_si512(group.lanes), _mm512_set1_epi32(0x7fffffff));
-            largest = _mm512_mask_max_epu32(largest, __mmask16(bits), largest, unsigned_bits);
+            largest = _mm512_mask_max_epu32(largest, bits, largest, unsigned_bits);
         }
         SECATEUR_INLINE bool any() const { return _mm512_cmpge_epu32_mask(largest, _mm512_set1_epi32(0x7f800000)) != 0; }
     };
-    SECATEUR_INLINE std::int64_t append(float* to, unsigned bits) const {
-        _mm512_storeu_ps(to, _mm512_maskz_compress_ps(__mmask16(bits), lanes));
+    SECATEUR_INLINE std::int64_t append(float* to, Bits bits) const {
+        _mm512_storeu_ps(to, _mm512_maskz_compress_ps(bits, lanes));
         return __builtin_popcount(bits);
     }
-    static SECATEUR_INLINE void append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
+    static SECATEUR_INLINE std::int64_t append_places(std::uint32_t* to, std::uint32_t first, Bits bits) {
         const __m512i back = _mm512_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8);
-        _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(__mmask16(bits), _mm512_add_epi32(back, _mm512_set1_epi32(int(first)))));
+        _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(bits, _mm512_add_epi32(back, _mm512_set1_epi32(int(first)))));
+        return __builtin_popcount(bits);
     }
 };
 
 template <>
 struct Octets<double> {
     static constexpr int width = 8;
+    using Bits = __mmask8;
     __m512d lanes;
 
     static SECATEUR_INLINE Octets of(const double* from, bool magnitude) {
         const __m512d x = _mm512_permutexvar_pd(_mm512_setr_epi64(7, 6, 5, 4, 3, 2, 1, 0), _mm512_loadu_pd(from));
         return {magnitude ? _mm512_abs_pd(x) : x};
     }
-    static SECATEUR_INLINE unsigned bits(const std::uint8_t* mask) { return *mask; }
-    static SECATEUR_INLINE void put(std::uint8_t* mask, unsigned bits) { *mask = std::uint8_t(bits); }
-    SECATEUR_INLINE unsigned above(double bound) const { return _mm512_cmp_pd_mask(lanes, _mm512_set1_pd(bound), _CMP_GT_OQ); }
-    SECATEUR_INLINE unsigned from(double bound) const { return _mm512_cmp_pd_mask(lanes, _mm512_set1_pd(bound), _CMP_GE_OQ); }
-    SECATEUR_INLINE unsigned equal(double bound) const { return _mm512_cmp_pd_mask(lanes, _mm512_set1_pd(bound), _CMP_EQ_OQ); }
+    static SECATEUR_INLINE Bits bits(const std::uint8_t* mask) { return *mask; }
+    static SECATEUR_INLINE void put(std::uint8_t* mask, Bits bits) { *mask = bits; }
+    SECATEUR_INLINE Bits above(double bound, Bits of) const { return _mm512_mask_cmp_pd_mask(of, lanes, _mm512_set1_pd(bound), _CMP_GT_OQ); }
+    SECATEUR_INLINE Bits from(double bound, Bits of) const { return _mm512_mask_cmp_pd_mask(of, lanes, _mm512_set1_pd(bound), _CMP_GE_OQ); }
+    SECATEUR_INLINE Bits equal(double bound, Bits of) const { return _mm512_mask_cmp_pd_mask(of, lanes, _mm512_set1_pd(bound), _CMP_EQ_OQ); }
+    static SECATEUR_INLINE Bits without(Bits bits, Bits others) { return _kandn_mask8(others, bits); }
     struct Odd {
         __m512i largest = _mm512_setzero_si512();
-        SECATEUR_INLINE void look(const Octets& group, unsigned bits) {
+        SECATEUR_INLINE void look(const Octets& group, Bits bits) {
             const __m512i unsigned_bits = _mm512_and_si512(_mm512_castpd_si512(group.lanes), _mm512_set1_epi64(0x7fffffffffffffff));
-            largest = _mm512_mask_max_epu64(largest, __mmask8(bits), largest, unsigned_bits);
+            largest = _mm512_mask_max_epu64(largest, bits, largest, unsigned_bits);
         }
         SECATEUR_INLINE bool any() const { return _mm512_cmpge_epu64_mask(largest, _mm512_set1_epi64(0x7ff0000000000000)) != 0; }
     };
-    SECATEUR_INLINE std::int64_t append(double* to, unsigned bits) const {
-        _mm512_storeu_pd(to, _mm512_maskz_compress_pd(__mmask8(bits), lanes));
+    SECATEUR_INLINE std::int64_t append(double* to, Bits bits) const {
+        _mm512_storeu_pd(to, _mm512_maskz_compress_pd(bits, lanes));
         return __builtin_popcount(bits);
     }
-    static SECATEUR_INLINE void append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
-        Octets<float>::append_places(to, first, bits);
+    static SECATEUR_INLINE std::int64_t append_places(std::uint32_t* to, std::uint32_t first, Bits bits) {
+        return Octets<float>::append_places(to, first, bits);
     }
 };
 #elif defined(__AVX2__)
@@ -136,6 +148,7 @@ inline constexpr Fronts fronts{};
 template <>
 struct Octets<float> {
     static constexpr int width = 8;
+    using Bits = unsigned;
     __m256 lanes;
 
     static SECATEUR_INLINE Octets of(const float* from, bool magnitude) {
@@ -144,9 +157,10 @@ struct Octets<float> {
     }
     static SECATEUR_INLINE unsigned bits(const std::uint8_t* mask) { return *mask; }
     static SECATEUR_INLINE void put(std::uint8_t* mask, unsigned bits) { *mask = std::uint8_t(bits); }
-    SECATEUR_INLINE unsigned above(float bound) const { return _mm256_movemask_ps(_mm256_cmp_ps(lanes, _mm256_set1_ps(bound), _CMP_GT_OQ)); }
-    SECATEUR_INLINE unsigned from(float bound) const { return _mm256_movemask_ps(_mm256_cmp_ps(lanes, _mm256_set1_ps(bound), _CMP_GE_OQ)); }
-    SECATEUR_INLINE unsigned equal(float bound) const { return _mm256_movemask_ps(_mm256_cmp_ps(lanes, _mm256_set1_ps(bound), _CMP_EQ_OQ)); }
+    SECATEUR_INLINE unsigned above(float bound, unsigned of) const { return of & unsigned(_mm256_movemask_ps(_mm256_cmp_ps(lanes, _mm256_set1_ps(bound), _CMP_GT_OQ))); }
+    SECATEUR_INLINE unsigned from(float bound, unsigned of) const { return of & unsigned(_mm256_movemask_ps(_mm256_cmp_ps(lanes, _mm256_set1_ps(bound), _CMP_GE_OQ))); }
+    SECATEUR_INLINE unsigned equal(float bound, unsigned of) const { return of & unsigned(_mm256_movemask_ps(_mm256_cmp_ps(lanes, _mm256_set1_ps(bound), _CMP_EQ_OQ))); }
+    static SECATEUR_INLINE unsigned without(unsigned bits, unsigned others) { return bits & ~others; }
     struct Odd {
         unsigned found = 0;
         SECATEUR_INLINE void look(const Octets& group, unsigned bits) {
@@ -159,13 +173,17 @@ struct Octets<float> {
         _mm256_storeu_ps(to, _mm256_permutevar8x32_ps(lanes, _mm256_load_si256(reinterpret_cast<const __m256i*>(fronts.lanes[bits]))));
         return __builtin_popcount(bits);
     }
-    static SECATEUR_INLINE void append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
+    static SECATEUR_INLINE std::int64_t append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
         const __m256i back = _mm256_add_epi32(_mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0), _mm256_set1_epi32(int(first)));
         const __m256i lanes = _mm256_load_si256(reinterpret_cast<const __m256i*>(fronts.lanes[bits]));
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permutevar8x32_epi32(back, lanes));
+        return __builtin_popcount(bits);
     }
 };
 #endif
+
+// So many numbers ahead are fetched: pages that no cache holds yet come twice as fast as when the processor looks ahead by itself.
+inline constexpr std::int64_t ahead = 2048;
 
 SECATEUR_INLINE bool is_set(const std::uint8_t* mask, std::int64_t i) { return mask[i >> 3] >> (7 - (i & 7)) & 1; }
 
@@ -196,24 +214,33 @@ bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T 
             std::uint8_t& byte = chosen[i >> 3];
             const auto bit = std::uint8_t(128 >> (i & 7));
             byte = std::uint8_t(over ? byte | bit : byte & ~bit);
-            if (candidate && score >= low && !over) collected_places[count] = std::uint32_t(i - origin);
         }
-        if (candidate && score >= low && !over) collected_scores[count++] = score;
+        if (candidate && score >= low && !over) {
+            if constexpr (places)
+                collected_places[count++] = std::uint32_t(i - origin);
+            else
+                collected_scores[count++] = score;
+        }
     };
     for (; i < end && (i & 7); ++i) one();
     for (; i + G::width <= end; i += G::width) {
-        const unsigned bits = G::bits(candidates + (i >> 3));
+        __builtin_prefetch(scores + i + ahead);
+        const auto bits = G::bits(candidates + (i >> 3));
         const G group = G::of(scores + i, magnitude);
-        const unsigned over = group.above(high) & bits, within = bits & group.from(low) & ~over;
+        const auto over = group.above(high, bits);
+        const auto within = G::without(group.from(low, bits), over);
         odd_lanes.look(group, bits);
         higher += __builtin_popcount(over);
         if constexpr (places) {
             G::put(chosen + (i >> 3), over);
-            G::append_places(collected_places + count, std::uint32_t(i - origin), within);
+            count += G::append_places(collected_places + count, std::uint32_t(i - origin), within);
+        } else {
+            count += group.append(collected_scores + count, within);
         }
-        count += group.append(collected_scores + count, within);
     }
     for (; i < end; ++i) one();
+    if constexpr (places)  // these are near still: to pack them beside their places would take longer
+        for (std::int64_t k = 0; k < count; ++k) collected_scores[k] = ranked(scores[origin + collected_places[k]], magnitude);
     *collected += count;
     *above += higher;
     return !odd && !odd_lanes.any();
@@ -240,12 +267,15 @@ void mark_as(const Stretch<T>& stretch, T threshold, std::int64_t* ties) {
     };
     for (; i < stretch.end && (i & 7); ++i) one(i);
     for (; i + G::width <= stretch.end; i += G::width) {
-        const unsigned bits = G::bits(stretch.candidates + (i >> 3));
+        const auto bits = G::bits(stretch.candidates + (i >> 3));
         const G group = G::of(stretch.scores + i, magnitude);
-        if (left > 0 && (bits & group.equal(threshold))) {
+        const auto equal = group.equal(threshold, bits);
+        const std::int64_t ties = __builtin_popcount(equal);
+        if (left > 0 && ties > left) {
             for (int j = 0; j < G::width; ++j) one(i + j);
         } else {
-            G::put(stretch.chosen + (i >> 3), bits & group.above(threshold));
+            G::put(stretch.chosen + (i >> 3), left > 0 ? group.from(threshold, bits) : group.above(threshold, bits));
+            left -= left > 0 ? ties : 0;
         }
     }
     for (; i < stretch.end; ++i) one(i);
@@ -258,7 +288,7 @@ void mark(const Stretch<T>& stretch, bool magnitude, T threshold, std::int64_t* 
 }
 
 template <class T>
-std::int64_t count_from(const T* values, std::int64_t size, T bound) {
+SECATEUR_INLINE std::int64_t count_from(const T* values, std::int64_t size, T bound) {
     constexpr int W = widest<T>;
     std::int64_t count = 0;
     // Comparisons are -1 where they hold. Their sums, as whole numbers of the same width, are emptied long before they overflow.
@@ -279,12 +309,126 @@ std::int64_t count_from(const T* values, std::int64_t size, T bound) {
     return count;
 }
 
+// Whole numbers in the order of the floating-point ones.
+template <class T>
+struct Places;
+template <>
+struct Places<float> {
+    using Bits = std::uint32_t;
+};
+template <>
+struct Places<double> {
+    using Bits = std::uint64_t;
+};
+
+template <class T, class Bits = typename Places<T>::Bits>
+SECATEUR_INLINE Bits place_of(T value) {
+    constexpr Bits sign = Bits(1) << (8 * sizeof(T) - 1);
+    const auto bits = __builtin_bit_cast(Bits, value);
+    return bits & sign ? Bits(~bits) : Bits(bits | sign);
+}
+
+template <class T, class Bits = typename Places<T>::Bits>
+SECATEUR_INLINE T value_at(Bits place) {
+    constexpr Bits sign = Bits(1) << (8 * sizeof(T) - 1);
+    return __builtin_bit_cast(T, place & sign ? Bits(place & ~sign) : Bits(~place));
+}
+
+template <class T>
+T of_rank(const T* values, std::int64_t size, std::int64_t rank, T low, T high, std::int64_t* above) {
+    using G = Octets<T>;
+    constexpr std::int64_t few = 16;
+    auto from = place_of(low), to = place_of(high);
+    const auto top = to;
+    // `rank` numbers or more lie at `from` or above it, fewer above `to`. Where the one looked for would be if they lay evenly, and the
+    // middle of what is left, are tried in turn.
+    std::int64_t at_from = size, over = 0;
+    for (bool halve = false; from < to && at_from - over > few; halve = !halve) {
+        auto place = from + (to - from) / 2 + 1;
+        const T least = value_at<T>(from), most = value_at<T>(to);
+        const T guess = least + (most - least) * (T(at_from - rank) / T(at_from - over));
+        if (!halve && guess > least && guess <= most && guess - guess == 0) place = place_of(guess);
+        const std::int64_t count = count_from(values, size, value_at<T>(place));
+        if (count >= rank)
+            from = place, at_from = count;
+        else
+            to = place - 1, over = count;
+    }
+    *above = over;
+    if (from == to) return value_at<T>(from);
+    T left[few + G::width];
+    std::int64_t count = 0;
+    const T least = value_at<T>(from), beyond = to == top ? T(0) : value_at<T>(to + 1);
+    std::int64_t i = 0;
+    for (; i + G::width <= size; i += G::width) {
+        const G group = G::of(values + i, false);
+        const auto all = typename G::Bits((1u << G::width) - 1), bits = group.from(least, all);
+        count += group.append(left + count, to == top ? bits : G::without(bits, group.from(beyond, bits)));
+    }
+    for (; i < size; ++i)
+        if (values[i] >= least && (to == top || !(values[i] >= beyond))) left[count++] = values[i];
+    for (std::int64_t i = 0;; ++i) {
+        std::int64_t higher = over, equal = 0;
+        for (std::int64_t j = 0; j < count; ++j) higher += left[j] > left[i], equal += left[j] == left[i];
+        *above = higher;
+        if (i + 1 == count || (higher < rank && rank <= higher + equal)) return left[i];
+    }
+}
+
+template <class T>
+void fill(const std::uint8_t* bits, const std::uint8_t* except, std::int64_t size, T* values, T value) {
+    std::uint8_t set[flags_at_once], flags[flags_at_once];
+    for (std::int64_t first = 0; first < size; first += flags_at_once) {
+        const std::int64_t count = size - first < flags_at_once ? size - first : flags_at_once, bytes = (count + 7) / 8;
+        std::uint8_t any = 0;
+        for (std::int64_t i = 0; i < bytes; ++i) any |= set[i] = std::uint8_t(bits[first / 8 + i] & ~(except ? except[first / 8 + i] : 0));
+        if (!any) continue;
+        spread_bits(set, bytes, flags);
+        T* __restrict to = values + first;
+        for (std::int64_t i = 0; i < count; i += 64 / std::int64_t(sizeof(T))) __builtin_prefetch(to + ahead + i, 1);
+        for (std::int64_t i = 0; i < count; ++i) to[i] = flags[i] ? value : to[i];
+    }
+}
+
+template <class T>
+double magnitude(const std::uint8_t* bits, std::int64_t size, const T* values) {
+    // Sixteen sums with every instruction set, so that they are the same.
+    constexpr int W = widest<double>, parts = 16 / W;
+    Vec<double, W> sums[parts] = {};
+    std::uint8_t flags[flags_at_once];
+    T kept[flags_at_once];
+    for (std::int64_t first = 0; first < size; first += flags_at_once) {
+        const std::int64_t count = size - first < flags_at_once ? size - first : flags_at_once;
+        spread_bits(bits + first / 8, (count + 7) / 8, flags);
+        const T* __restrict from = values + first;
+        for (std::int64_t i = 0; i < count; i += 64 / std::int64_t(sizeof(T))) __builtin_prefetch(from + ahead + i);
+        for (std::int64_t i = 0; i < count; ++i) kept[i] = flags[i] ? (from[i] < 0 ? -from[i] : from[i]) : T(0);
+        for (std::int64_t i = count; i % 16; ++i) kept[i] = T(0);
+        for (std::int64_t i = 0; i < count; i += 16)
+            SECATEUR_UNROLL for (int j = 0; j < parts; ++j) sums[j] += __builtin_convertvector(load<W>(kept + i + j * W), Vec<double, W>);
+    }
+    double sum = 0;
+    for (const auto& each : sums)
+        for (int j = 0; j < W; ++j) sum += each[j];
+    return sum;
+}
+
+inline std::int64_t count(const std::uint8_t* bits, std::int64_t words) {
+    std::int64_t found = 0;
+    for (std::int64_t i = 0; i < words; ++i) {
+        std::uint64_t word;
+        __builtin_memcpy(&word, bits + 8 * i, 8);
+        found += __builtin_popcountll(word);
+    }
+    return found;
+}
+
 template <class T>
 constexpr SelectionLoops<T> selection_loops() {
-    return {scan<T>, mark<T>, count_from<T>};
+    return {scan<T>, mark<T>, of_rank<T>, fill<T>, magnitude<T>};
 }
 
 extern const SelectionInstructions selection;
-const SelectionInstructions selection{selection_loops<float>(), selection_loops<double>()};
+const SelectionInstructions selection{selection_loops<float>(), selection_loops<double>(), count};
 
 }  // namespace secateur::SECATEUR_ISA

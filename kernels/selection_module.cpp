@@ -6,6 +6,7 @@
 
 #include <optional>
 #include <stdexcept>
+#include <vector>
 
 #include "selection.h"
 
@@ -28,19 +29,33 @@ Stretch<T> stretch_of(const Flat<const T>& scores, const Flat<const std::uint8_t
 }
 
 template <class T>
-std::int64_t highest(const std::vector<Flat<const T>>& scores, const std::vector<Flat<const std::uint8_t>>& candidates,
-                     const std::vector<Flat<std::uint8_t>>& chosen, std::int64_t count, bool magnitude) {
+std::vector<Stretch<T>> stretches_of(const std::vector<Flat<const T>>& scores, const std::vector<Flat<const std::uint8_t>>& candidates,
+                                     const std::vector<Flat<std::uint8_t>>& chosen) {
     if (candidates.size() != scores.size() || chosen.size() != scores.size()) throw std::invalid_argument("scores, candidates and chosen must be as many");
     std::vector<Stretch<T>> stretches;
     for (std::size_t i = 0; i < scores.size(); ++i) stretches.push_back(stretch_of<T>(scores[i], candidates[i], chosen[i]));
+    return stretches;
+}
+
+template <class T>
+std::int64_t highest(const std::vector<Flat<const T>>& scores, const std::vector<Flat<const std::uint8_t>>& candidates,
+                     const std::vector<Flat<std::uint8_t>>& chosen, std::int64_t count, bool magnitude) {
+    const std::vector<Stretch<T>> stretches = stretches_of(scores, candidates, chosen);
     const nb::gil_scoped_release released;
-    return choose_highest(stretches, count, magnitude);
+    return choose_highest<T>(stretches, count, magnitude);
+}
+
+bool highest_by_lamp(const std::vector<Flat<const float>>& scores, const std::vector<Flat<const std::uint8_t>>& candidates,
+                     const std::vector<Flat<std::uint8_t>>& chosen, std::int64_t count) {
+    const std::vector<Stretch<float>> layers = stretches_of(scores, candidates, chosen);
+    const nb::gil_scoped_release released;
+    return choose_by_lamp(layers, count);
 }
 
 template <class T>
 bool highest_of_each(const Flat<const T>& scores, const Flat<const std::uint8_t>& candidates, const Flat<std::uint8_t>& chosen,
                      const Flat<const std::int64_t>& ends, const Flat<const std::int64_t>& counts) {
-    Stretch<T> whole = stretch_of<T>(scores, candidates, chosen);
+    const Stretch<T> whole = stretch_of<T>(scores, candidates, chosen);
     if (counts.shape(0) != ends.shape(0)) throw std::invalid_argument("ends and counts must be as many");
     std::int64_t before = 0;
     for (std::size_t i = 0; i < ends.shape(0); ++i) {
@@ -48,15 +63,7 @@ bool highest_of_each(const Flat<const T>& scores, const Flat<const std::uint8_t>
         before = ends.data()[i];
     }
     const nb::gil_scoped_release released;
-    bool finite = true;
-    std::vector<Stretch<T>> one(1, whole);
-    one[0].end = 0;
-    for (std::size_t i = 0; i < ends.shape(0); ++i) {
-        one[0].begin = one[0].end;
-        one[0].end = ends.data()[i];
-        finite &= choose_highest(one, counts.data()[i], false) < 0;
-    }
-    return finite;
+    return choose_highest_of_each(whole, ends.data(), counts.data(), std::int64_t(ends.shape(0)));
 }
 
 // The bits of `size` places, checked.
@@ -92,6 +99,16 @@ void at_random(const Flat<const std::uint8_t>& candidates, const Flat<std::uint8
 }
 
 template <class T>
+void renewed(const Flat<const T>& weights, const Flat<const std::uint8_t>& kept, const Flat<std::uint8_t>& into, std::int64_t stay, std::int64_t grow,
+             const std::optional<Flat<const T>>& growth, const std::optional<Flat<const std::uint8_t>>& prunable, std::uint64_t seed) {
+    const Stretch<T> stretch = stretch_of<T>(weights, kept, into);
+    if (growth && growth->shape(0) != weights.shape(0)) throw std::invalid_argument("growth must hold a number for each weight");
+    const std::uint8_t* may = prunable ? bits_of(*prunable, weights.shape(0)) : nullptr;
+    const nb::gil_scoped_release released;
+    renew(stretch, growth ? growth->data() : nullptr, may, stay, grow, seed);
+}
+
+template <class T>
 void bind(nb::module_& module) {
     module.def("highest", &highest<T>, "scores"_a.noconvert(), "candidates"_a.noconvert(), "chosen"_a.noconvert(), "count"_a, "magnitude"_a = false,
                "Set the bits of the `count` highest scores among the candidates of all arrays; ties to the earlier array and place. Returns the number of "
@@ -99,6 +116,9 @@ void bind(nb::module_& module) {
     module.def("highest_of_each", &highest_of_each<T>, "scores"_a.noconvert(), "candidates"_a.noconvert(), "chosen"_a.noconvert(),
                "ends"_a.noconvert(), "counts"_a.noconvert(),
                "The same for each run of places of one array: run i ends before ends[i] and keeps counts[i]. False where a candidate is not finite.");
+    module.def("renew", &renewed<T>, "weights"_a.noconvert(), "kept"_a.noconvert(), "renewed"_a.noconvert(), "stay"_a, "grow"_a,
+               "growth"_a.noconvert() = nb::none(), "prunable"_a.noconvert() = nb::none(), "seed"_a = 0,
+               "Set the bits of the `stay` kept weights of largest |weight|, and of `grow` others: of largest |growth|, or drawn by the seed.");
     module.def("fill_where", &fill<T>, "bits"_a.noconvert(), "values"_a.noconvert(), "value"_a, "but"_a.noconvert() = nb::none(),
                "values[i] = value wherever bit i is set, and not set in `but`.");
     module.def("magnitude_where", &magnitude<T>, "bits"_a.noconvert(), "values"_a.noconvert(), "The sum of |values[i]| over the bits set.");
@@ -109,6 +129,8 @@ void bind(nb::module_& module) {
 void bind_selection(nb::module_& module) {
     bind<float>(module);
     bind<double>(module);
+    module.def("highest_by_lamp", &highest_by_lamp, "scores"_a.noconvert(), "candidates"_a.noconvert(), "chosen"_a.noconvert(), "count"_a,
+               "As `highest`, by LAMP's scores of these. False, and nothing is chosen, where a candidate's score is negative or not finite.");
     module.def("at_random", &at_random, "candidates"_a.noconvert(), "chosen"_a.noconvert(), "size"_a, "count"_a, "seed"_a,
                "Set the bits of `count` candidates, each set of so many with the same chance.");
     module.def("count_set", [](const Flat<const std::uint8_t>& bits) { return count_set(bits.data(), 0, 8 * std::int64_t(bits.shape(0))); },

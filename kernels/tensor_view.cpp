@@ -5,7 +5,7 @@ namespace {
 
 // What is asked of each tensor, by interned name; torch's own constants. Made once and never freed: they live as long as torch.
 struct Torch {
-    nb::handle float32, float64, int32, int64, boolean, strided, tensor;
+    nb::handle float32, float64, int32, int64, strided, tensor;
     nb::handle dtype, layout, shape, is_cpu, is_contiguous, data_ptr, numel;
     Torch() {
         const nb::module_ torch = nb::module_::import_("torch");
@@ -13,7 +13,6 @@ struct Torch {
         float64 = nb::object(torch.attr("float64")).release();
         int32 = nb::object(torch.attr("int32")).release();
         int64 = nb::object(torch.attr("int64")).release();
-        boolean = nb::object(torch.attr("bool")).release();
         strided = nb::object(torch.attr("strided")).release();
         tensor = nb::object(torch.attr("Tensor")).release();
         for (const auto& [name, text] : {std::pair{&dtype, "dtype"}, {&layout, "layout"}, {&shape, "shape"}, {&is_cpu, "is_cpu"},
@@ -127,16 +126,6 @@ void* memory_of(nb::handle tensor, const char* name, Number number, std::int64_t
     check_plain(tensor, name);
     *count = nb::cast<std::int64_t>(called(tensor, torch_names().numel));
     return pointer_of(tensor);
-}
-
-const std::uint8_t* flags_or_null(nb::handle tensor, const char* name, std::int64_t count) {
-    if (tensor.is_none()) return nullptr;
-    check_tensor(tensor, name);
-    if (!attribute(tensor, torch_names().dtype).is(torch_names().boolean)) throw nb::type_error((std::string(name) + " must be bool").c_str());
-    check_plain(tensor, name);
-    if (nb::cast<std::int64_t>(called(tensor, torch_names().numel)) != count)
-        throw nb::value_error((std::string(name) + " must have " + std::to_string(count) + " flags").c_str());
-    return static_cast<const std::uint8_t*>(pointer_of(tensor));
 }
 
 std::int32_t* places_of(nb::handle tensor, const char* name, std::initializer_list<std::int64_t> shape) {

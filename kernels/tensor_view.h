@@ -23,9 +23,6 @@ void* memory_of(nb::handle tensor, const char* name, Number number, std::initial
 // The memory of a contiguous CPU tensor of `number` with any shape, and how many numbers it holds.
 void* memory_of(nb::handle tensor, const char* name, Number number, std::int64_t* count);
 
-// The memory of a contiguous bool CPU tensor of `count` flags, one byte each; null for None.
-const std::uint8_t* flags_or_null(nb::handle tensor, const char* name, std::int64_t count);
-
 // As `memory_of` with a shape, for an argument that may be None: then null.
 inline void* memory_or_null(nb::handle tensor, const char* name, Number number, std::initializer_list<std::int64_t> shape) {
     return tensor.is_none() ? nullptr : memory_of(tensor, name, number, shape);

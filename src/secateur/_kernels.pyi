@@ -175,7 +175,7 @@ def adam_step(
     gradients: Sequence[Tensor],
     first: Sequence[Tensor],
     second: Sequence[Tensor],
-    kept: Sequence[Tensor | None],
+    kept: Sequence[NDArray[np.uint8] | None],
     rate: float,
     mean_step: float,
     square_keep: float,
@@ -189,7 +189,7 @@ def sgd_step(
     parameters: Sequence[Tensor],
     gradients: Sequence[Tensor],
     buffers: Sequence[Tensor | None],
-    kept: Sequence[Tensor | None],
+    kept: Sequence[NDArray[np.uint8] | None],
     rate: float,
     momentum: float,
     nesterov: bool,
@@ -219,8 +219,48 @@ def highest(scores: Sequence[Numbers], candidates: Sequence[Bits], chosen: Seque
 def highest_of_each(scores: Numbers, candidates: Bits, chosen: Bits, ends: NDArray[np.int64], counts: NDArray[np.int64]) -> bool:
     """The same for each run of places of one array: run i ends before ends[i] and keeps counts[i]. False where one is not finite."""
 
+def highest_by_lamp(scores: Sequence[NDArray[np.float32]], candidates: Sequence[Bits], chosen: Sequence[Bits], count: int) -> bool:
+    """As `highest`, by LAMP's scores of these. False, and nothing is chosen, where a candidate's score is negative or not finite."""
+
 def at_random(candidates: Bits, chosen: Bits, size: int, count: int, seed: int) -> None:
     """Set the bits of min(count, candidates) of the candidates among `size` places, each set of so many with the same chance."""
+
+def add_changes(weights: Numbers, gradients: Numbers, totals: Numbers, first: bool, threads: int) -> None:
+    """totals += |weights * gradients|; where `first`, totals are overwritten, and may be the gradients."""
+
+def popup_step(
+    weights: Numbers,
+    slopes: Numbers,
+    scores: Numbers,
+    buffers: Numbers,
+    rate: float,
+    momentum: float,
+    decay: float,
+    first: bool,
+    threads: int,
+) -> None:
+    """scores -= rate * buffers, of buffers = momentum * buffers + slopes * weights * sign(scores) + decay * scores."""
+
+def times_squares(totals: Numbers, weights: Numbers, divisor: float, threads: int) -> None:
+    """totals *= weights**2 / divisor."""
+
+def weigh(weights: Numbers, norms: Numbers, scores: Numbers, threads: int) -> None:
+    """scores[r, c] = |weights[r, c] * norms[c]|."""
+
+def add_squares(vectors: Numbers, totals: NDArray[np.float64], threads: int) -> None:
+    """totals[c] += the sum over rows of vectors[r, c]**2."""
+
+def renew(
+    weights: Numbers,
+    kept: Bits,
+    renewed: Bits,
+    stay: int,
+    grow: int,
+    growth: Numbers | None = None,
+    prunable: Bits | None = None,
+    seed: int = 0,
+) -> None:
+    """Set the bits of the `stay` kept weights of largest |weight|, and of `grow` others: of largest |growth|, or drawn by the seed."""
 
 def fill_where(bits: Bits, values: Numbers, value: float, but: Bits | None = None) -> None:
     """values[i] = value wherever bit i is set, and not set in `but`, in place."""

@@ -38,6 +38,7 @@ def watched(model: nn.Module, maps: Sequence[LinearMap], visit: Visit) -> Iterat
         by_module.setdefault(entry.module, []).append(entry)
     modules = dict(model.named_modules())
     handles = []
+    replaced: list[Any] = []
 
     def watch(module: nn.Module, its: list[LinearMap]) -> None:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
@@ -47,18 +48,40 @@ def watched(model: nn.Module, maps: Sequence[LinearMap], visit: Visit) -> Iterat
 
         handles.append(module.register_forward_hook(hook, with_kwargs=True))
 
+    def watch_layers(module: Any, its: list[LinearMap]) -> None:
+        def forward(input: Tensor | PackedSequence, hx: Any = None) -> Any:
+            args = (input, hx)
+            if isinstance(input, PackedSequence) or input.dim() != 3 or module.proj_size or torch.is_grad_enabled():
+                output, found = type(module).forward(module, *args), _recurrent_inputs(module, args)
+            else:
+                found, output = _run_by_layers(module, args)
+            for entry in its:
+                visit(entry, found[_local_name(entry)])
+            return output
+
+        replaced.append(module)
+        object.__setattr__(module, "forward", forward)
+
     try:
         for name, its in by_module.items():
-            watch(modules[name], its)
+            module = modules[name]
+            plain = type(module) in (nn.LSTM, nn.GRU, nn.RNN) and "forward" not in module.__dict__ and not module.training
+            (watch_layers if plain else watch)(module, its)
         yield
     finally:
         for handle in handles:
             handle.remove()
+        for module in replaced:
+            del module.__dict__["forward"]
+
+
+def _local_name(entry: LinearMap) -> str:
+    return entry.parameter.removeprefix(f"{entry.module}.") if entry.module else entry.parameter
 
 
 def inputs_of(module: Any, maps: Sequence[LinearMap], args: tuple[Any, ...]) -> Iterator[tuple[LinearMap, Tensor]]:
     """The vectors (number, inputs) that each map of one layer multiplies in a call with `args`."""
-    local = {entry.parameter.removeprefix(f"{entry.module}.") if entry.module else entry.parameter: entry for entry in maps}
+    local = {_local_name(entry): entry for entry in maps}
     kind = maps[0].kind
     if kind == "recurrent":
         found = _recurrent_inputs(module, args)
@@ -130,6 +153,11 @@ _RUN = {"LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_R
 
 def _recurrent_inputs(module: Any, args: tuple[Any, ...]) -> dict[str, Tensor]:
     """Each layer is run alone, from the states that the call gave; inputs of `weight_hh` are the states one step before."""
+    return _run_by_layers(module, args)[0]
+
+
+def _run_by_layers(module: Any, args: tuple[Any, ...]) -> tuple[dict[str, Tensor], Any]:
+    """The vectors that each weight multiplies, and what the call returns (for a batch that is not packed)."""
     x, state = args[0], args[1] if len(args) > 1 else None
     if isinstance(x, PackedSequence):
         x, lengths = pad_packed_sequence(x)
@@ -137,8 +165,13 @@ def _recurrent_inputs(module: Any, args: tuple[Any, ...]) -> dict[str, Tensor]:
         x = x.unsqueeze(1) if x.dim() == 2 else x.transpose(0, 1) if module.batch_first else x
         lengths = torch.full((x.shape[1],), x.shape[0])
         state = _batched(state) if args[0].dim() == 2 else state
-    valid = torch.arange(x.shape[0]).unsqueeze(1) < lengths.unsqueeze(0)
-    valid = valid.to(x.device)
+    valid = (torch.arange(x.shape[0]).unsqueeze(1) < lengths.unsqueeze(0)).to(x.device)
+    whole = bool(valid.all())
+
+    def flat(vectors: Tensor) -> Tensor:
+        return vectors.reshape(-1, vectors.shape[-1]) if whole else vectors[valid]
+
+    last: list[tuple[Tensor, ...]] = []
     ways = ("", "_reverse") if module.bidirectional else ("",)
     found: dict[str, Tensor] = {}
     for level in range(module.num_layers):
@@ -151,14 +184,16 @@ def _recurrent_inputs(module: Any, args: tuple[Any, ...]) -> dict[str, Tensor]:
             names = [f"{part}_l{level}{way}" for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")]
             weights = [getattr(module, name) for name in names if hasattr(module, name)]
             given = first if module.mode == "LSTM" else first[0]
-            after = _RUN[module.mode](run_on, given, weights, module.bias, 1, 0.0, False, False, False)[0]  # type: ignore[operator]
+            after, *states = _RUN[module.mode](run_on, given, weights, module.bias, 1, 0.0, False, False, False)  # type: ignore[operator]
+            last.append(tuple(states))
             before = torch.cat([first[0], after[:-1]])
-            found[names[0]], found[names[1]] = x[valid], before[valid]
+            found[names[0]], found[names[1]] = flat(x), flat(before)
             if hasattr(module, names[4]):
-                found[names[4]] = _unprojected(module, names, run_on, before)[valid]
+                found[names[4]] = flat(_unprojected(module, names, run_on, before))
             outputs.append(_reversed(after, lengths) if backwards else after)
-        x = torch.cat(outputs, -1)
-    return found
+        x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
+    ends = tuple(torch.cat(parts) for parts in zip(*last, strict=True))
+    return found, (x.transpose(0, 1) if module.batch_first else x, ends if module.mode == "LSTM" else ends[0])
 
 
 def _batched(state: Any) -> Any:

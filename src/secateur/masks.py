@@ -149,11 +149,11 @@ class Pattern:
 
     def prunable_bits(self) -> NDArray[np.uint8]:
         """Prunable or not, for every weight: packed bits."""
-        if not self.excluded_rows:
-            return np.packbits(np.ones(self.size, np.bool_))
-        flags = np.ones(self.shape, np.bool_)
-        flags[list(self.excluded_rows)] = False
-        return np.packbits(flags)
+        if self.excluded_rows:
+            flags = np.ones(self.shape, np.bool_)
+            flags[list(self.excluded_rows)] = False
+            return np.packbits(flags)
+        return _clear_beyond(np.full((self.size + 7) // 8, 0xFF, np.uint8), self.size)
 
     def with_bits(self, bits: NDArray[np.uint8]) -> Pattern:
         """Another pattern over the same parameter, of packed bits that keep no excluded row."""
@@ -161,10 +161,7 @@ class Pattern:
 
     def complement(self) -> Pattern:
         """Every weight that this pattern does not keep, prunable or not."""
-        bits = ~self.bits()
-        if self.size % 8:
-            bits[-1] &= np.uint8(0xFF << (8 - self.size % 8) & 0xFF)
-        return Pattern.from_bits(self.shape, bits)
+        return Pattern.from_bits(self.shape, _clear_beyond(~self.bits(), self.size))
 
     def indices(self) -> NDArray[np.int64]:
         """Flat positions of the kept weights, ascending."""
@@ -408,6 +405,13 @@ def random_pattern(
     return Pattern.from_indices(shape, chosen, excluded_rows)
 
 
+def _clear_beyond(bits: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """`bits`, in place, clear beyond the last of `size` weights."""
+    if size % 8:
+        bits[-1] &= np.uint8(0xFF << (8 - size % 8) & 0xFF)
+    return bits
+
+
 def _indices_are_smaller(kept: int, size: int) -> bool:
     return kept * 64 < size
 
@@ -436,11 +440,10 @@ def apply(mask: Mask, model: torch.nn.Module) -> None:
             parameter.masked_fill_(~mask[name].to(parameter.device), 0.0)
 
 
-@torch.no_grad()
 def zero_where(tensor: Tensor, pattern: Pattern, but: Pattern | None = None) -> None:
     """Set `tensor` to zero wherever `pattern`, of its shape, keeps and `but` does not, in place."""
     if tensor.device.type == "cpu" and tensor.is_contiguous() and tensor.dtype in (torch.float32, torch.float64):
-        values = tensor.detach().view(-1).numpy()
+        values = tensor.detach().numpy().reshape(-1)
         form, array = pattern.stored()
         if form == "bits":
             _kernels.fill_where(array, values, 0.0, None if but is None else but.bits())
@@ -448,4 +451,5 @@ def zero_where(tensor: Tensor, pattern: Pattern, but: Pattern | None = None) -> 
             values[array if but is None else np.setdiff1d(array, but.indices(), assume_unique=True)] = 0.0
     else:
         where = pattern.tensor() if but is None else pattern.tensor() & ~but.tensor()
-        tensor.masked_fill_(where.to(tensor.device), 0.0)
+        with torch.no_grad():
+            tensor.masked_fill_(where.to(tensor.device), 0.0)

@@ -265,7 +265,7 @@ void test_selection(std::int64_t size, bool ties) {
     // Two stretches that meet within a byte compete as one.
     const std::int64_t middle = std::min(size, size / 2 + 3);
     const std::vector<Stretch<T>> both{{scores.data(), candidates.data(), chosen.data(), 0, middle}, {scores.data(), candidates.data(), chosen.data(), middle, size}};
-    if (choose_highest(both, count, false) != -1) std::printf("selection: finite scores are said to be none\n"), ++failures;
+    if (choose_highest<T>(both, count, false) != -1) std::printf("selection: finite scores are said to be none\n"), ++failures;
     std::vector<bool> wanted(std::size_t(size), false);
     for (std::int64_t i = 0; i < count; ++i) wanted[std::size_t(ranked[std::size_t(i)])] = true;
     std::int64_t wrong = 0;
@@ -282,6 +282,57 @@ void test_selection(std::int64_t size, bool ties) {
     fill_where(candidates.data(), chosen.data(), size, filled.data(), T(99));
     for (std::int64_t i = 0; i < size; ++i)
         if ((filled[std::size_t(i)] == T(99)) != (is_set(candidates, i) && !is_set(chosen, i))) std::printf("a place is filled wrongly\n"), ++failures;
+}
+
+// Runs of a stretch, a renewal and LAMP, against sorting.
+template <class T>
+void test_choices(std::int64_t size) {
+    const std::vector<T> scores = numbers<T>(size, 20), growth = numbers<T>(size, 21);
+    const auto bytes = std::size_t(size + 7) / 8;
+    const auto is_set = [](const std::vector<std::uint8_t>& bits, std::int64_t i) { return bool(bits[std::size_t(i >> 3)] >> (7 - (i & 7)) & 1); };
+    const auto best = [&](const std::vector<T>& of, std::int64_t begin, std::int64_t end, std::int64_t count, auto&& candidate, auto&& key) {
+        std::vector<std::int64_t> ranked;
+        for (std::int64_t i = begin; i < end; ++i)
+            if (candidate(i)) ranked.push_back(i);
+        std::stable_sort(ranked.begin(), ranked.end(), [&](std::int64_t a, std::int64_t b) { return key(of[std::size_t(a)]) > key(of[std::size_t(b)]); });
+        ranked.resize(std::size_t(std::min(count, std::int64_t(ranked.size()))));
+        return ranked;
+    };
+    const auto expect = [&](const std::vector<std::uint8_t>& bits, const std::vector<std::int64_t>& places, const char* what) {
+        std::int64_t missing = 0;
+        for (const std::int64_t place : places) missing += !is_set(bits, place);
+        if (missing || count_set(bits.data(), 0, size) != std::int64_t(places.size())) std::printf("%s of %lld is wrong\n", what, static_cast<long long>(size)), ++failures;
+    };
+    std::vector<std::uint8_t> kept(bytes), chosen(bytes), renewed(bytes), by_lamp(bytes);
+    for (std::int64_t i = 0; i < size; ++i)
+        if (i * 5 % 13 < 6) kept[std::size_t(i >> 3)] |= std::uint8_t(128 >> (i & 7));
+    const auto is_kept = [&](std::int64_t i) { return is_set(kept, i); };
+    const auto itself = [](T x) { return x; };
+    const auto magnitude = [](T x) { return std::abs(x); };
+    const std::vector<std::int64_t> ends{size / 3, size / 3 + 1, size}, counts{size / 9, 1, size / 7};
+    std::vector<std::int64_t> wanted;
+    for (std::size_t run = 0; run < ends.size(); ++run)
+        for (const std::int64_t place : best(scores, run ? ends[run - 1] : 0, ends[run], counts[run], is_kept, itself)) wanted.push_back(place);
+    choose_highest_of_each<T>({scores.data(), kept.data(), chosen.data(), 0, size}, ends.data(), counts.data(), 3);
+    expect(chosen, wanted, "the choice of each run");
+    wanted = best(scores, 0, size, size / 5, is_kept, magnitude);
+    std::vector<bool> free(std::size_t(size), true);
+    for (const std::int64_t place : wanted) free[std::size_t(place)] = false;
+    for (const std::int64_t place : best(growth, 0, size, size / 6, [&](std::int64_t i) { return free[std::size_t(i)]; }, magnitude)) wanted.push_back(place);
+    renew<T>({scores.data(), kept.data(), renewed.data(), 0, size}, growth.data(), nullptr, size / 5, size / 6, 0);
+    expect(renewed, wanted, "a renewal");
+    double magnitudes = 0;
+    for (std::int64_t i = 0; i < size; ++i)
+        if (is_kept(i)) magnitudes += std::abs(double(scores[std::size_t(i)]));
+    if (std::abs(magnitude_where(kept.data(), size, scores.data()) - magnitudes) > 1e-9 * (1 + magnitudes)) std::printf("a sum of magnitudes is wrong\n"), ++failures;
+    if constexpr (std::is_same_v<T, float>) {
+        std::vector<float> positive = scores;
+        for (float& score : positive) score = std::abs(score);
+        // One layer: LAMP ranks as the scores do.
+        const std::vector<Stretch<float>> layer{{positive.data(), kept.data(), by_lamp.data(), 0, size}};
+        if (!choose_by_lamp(layer, size / 4)) std::printf("LAMP takes sound scores for none\n"), ++failures;
+        expect(by_lamp, best(scores, 0, size, size / 4, is_kept, magnitude), "the choice by LAMP");
+    }
 }
 
 void test_refusals() {
@@ -335,6 +386,7 @@ int main(int argc, char** argv) {
     test_refusals();
     for (const std::int64_t size : {1, 100, 50'003})
         for (const bool ties : {false, true}) test_selection<float>(size, ties), test_selection<double>(size, ties);
+    for (const std::int64_t size : {9, 100, 1'001, 50'003}) test_choices<float>(size), test_choices<double>(size);
     // Several callers at once share one pattern, whose plans are built on first use.
     const Matrix matrix(200, 300, 0.2, 14);
     const Pattern pattern = matrix.pattern();

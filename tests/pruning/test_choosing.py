@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from secateur import _kernels
 from secateur.errors import PruningError
 from secateur.linear_maps import prunable_mask
 from secateur.masks import Pattern, zero_where
-from secateur.pruning.choosing import at_random, highest, magnitude_of_kept
+from secateur.pruning.choosing import at_random, highest, magnitude_of_kept, renewed
 from secateur.pruning.keeping import keep
 
 
@@ -69,6 +71,45 @@ def test_several_arrays_and_runs_of_one_compete_as_they_should(sizes: list[int],
     assert _kernels.highest_of_each(scores, np.packbits(candidates), runs, ends, counts)
     each = [by_sorting(scores[a:b], candidates[a:b], int(n)) for (a, b), n in zip(parts, counts, strict=True)]
     assert np.array_equal(np.unpackbits(runs, count=total).astype(bool), np.concatenate(each))
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.lists(st.sampled_from([0, 1, 9, 60, 900]), min_size=1, max_size=4), st.sampled_from([3, 40, 10**6]), st.integers(0, 1000))
+def test_lamp_without_sorting_chooses_as_lamp_with_exact_scores(sizes: list[int], distinct: int, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    scores = [draw.integers(0, distinct, size).astype(np.float32) for size in sizes]
+    candidates = [draw.random(size) < 0.6 for size in sizes]
+    ranked = []
+    for layer, (values, flags) in enumerate(zip(scores, candidates, strict=True)):
+        total = 0
+        for place in sorted(np.flatnonzero(flags).tolist(), key=lambda place, values=values: (-values[place], place)):
+            square = int(values[place]) ** 2
+            total += square
+            ranked.append((-Fraction(square, total) if total else Fraction(0), layer, place))
+    for count in draw.integers(0, len(ranked) + 2, 3).tolist():
+        wanted = [np.zeros(size, np.bool_) for size in sizes]
+        for _, layer, place in sorted(ranked)[:count]:
+            wanted[layer][place] = True
+        chosen = [np.zeros((size + 7) // 8, np.uint8) for size in sizes]
+        assert _kernels.highest_by_lamp(scores, [np.packbits(flags) for flags in candidates], chosen, count)
+        for bits, flags in zip(chosen, wanted, strict=True):
+            assert np.array_equal(np.unpackbits(bits, count=flags.size).astype(bool), flags)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from([5, 100, 20_000]), st.booleans(), st.booleans(), st.integers(0, 1000))
+def test_a_renewal_is_a_drop_and_a_growth(size: int, random: bool, all_prunable: bool, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    weights, growth = (draw.integers(-9, 10, size).astype(np.float32) for _ in range(2))
+    prunable = np.packbits(np.ones(size, bool) if all_prunable else draw.random(size) < 0.8)
+    kept = np.packbits(draw.random(size) < 0.4) & prunable
+    stay, grow = size // 5, size // 7
+    stays = highest(weights, kept, stay, magnitude=True)
+    free = prunable & ~stays
+    grown = at_random(free, size, grow, seed) if random else highest(growth, free, grow, magnitude=True)
+    given_prunable = None if all_prunable else prunable
+    found = renewed(weights, kept, stay, grow, growth=None if random else growth, prunable=given_prunable, seed=seed)
+    assert np.array_equal(found, stays | grown)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def erk(pools: Sequence[Pool], densities: Sequence[float]) -> Contest:
 def lamp(pools: Sequence[Pool], densities: Sequence[float]) -> Contest:
     """LAMP (Lee et al. 2021): all compete by s**2 / (sum of s**2 over what ranks no lower in the layer); s is the (non-negative) score."""
     total = total_kept(pools, densities[0])
-    return Contest([0] * len(pools), np.array([total]), scores=[lamp_scores(pool) for pool in pools], exact=True)
+    return Contest([0] * len(pools), np.array([total]), exact=True, lamp=True)
 
 
 def lamp_scores(pool: Pool) -> NDArray[np.float64]:

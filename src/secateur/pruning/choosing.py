@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from secateur import _kernels
 from secateur.errors import PruningError
+from secateur.pruning.allocations import lamp_scores
 from secateur.pruning.pools import Contest, Flags, Pool, Runs, allocate, check_finite
 
 Bits = NDArray[np.uint8]
@@ -23,7 +24,7 @@ def choose(pools: Sequence[Pool], contest: Contest, floor: int = 0) -> list[Flag
     Units of one weight are kept exactly to the target. Of larger ones a group keeps the best whose weights come nearest to it,
     halves up. Each pool keeps at least `floor` weights (all, if it has fewer): within the target where that is exact.
     """
-    scores = list(contest.scores) if contest.scores is not None else [pool.scores for pool in pools]
+    scores = _compared(pools, contest)
     targets = contest.targets
     for pool in pools:
         if pool.pattern is not None:
@@ -64,9 +65,14 @@ def choose_weights(pools: Sequence[Pool], contest: Contest) -> list[Bits]:
 
     `PruningError` where the score of a kept weight is not finite; infinite ones are taken as they are where `contest.scores` stand in.
     """
-    scores = contest.scores if contest.scores is not None else [pool.scores for pool in pools]
     candidates = [pool.pattern.bits() for pool in pools if pool.pattern is not None]
     chosen = [np.zeros_like(bits) for bits in candidates]
+    singles = [pool.scores for pool in pools if pool.scores.dtype == np.float32]
+    # The same choice without sorting every layer; only sums of squares are taken in another order.
+    lamp = contest.lamp and contest.scores is None and len(singles) == len(pools)
+    if lamp and _kernels.highest_by_lamp(singles, candidates, chosen, int(contest.targets[0])):
+        return chosen
+    scores = _compared(pools, contest)
     finite = True
     for number, group in enumerate(contest.groups):
         if isinstance(group, Runs):
@@ -76,11 +82,18 @@ def choose_weights(pools: Sequence[Pool], contest: Contest) -> list[Bits]:
         members = [number for number, its in enumerate(contest.groups) if isinstance(its, int) and its == group]
         of = [[array[number] for number in members] for array in (scores, candidates, chosen)]
         finite &= _kernels.highest(_of_one_type(of[0]), of[1], of[2], int(contest.targets[group])) < 0
-    if not finite and contest.scores is None:
+    if not finite and contest.scores is None and not contest.lamp:
         for pool in pools:
             if pool.pattern is not None:
                 check_finite(pool.name, pool.scores, pool.pattern)
     return chosen
+
+
+def _compared(pools: Sequence[Pool], contest: Contest) -> list[NDArray[Any]]:
+    """What is compared: one array a pool."""
+    if contest.scores is not None:
+        return list(contest.scores)
+    return [lamp_scores(pool) if contest.lamp else pool.scores for pool in pools]
 
 
 def highest(scores: NDArray[Any], candidates: Bits, count: int, *, magnitude: bool = False) -> Bits:
@@ -95,6 +108,27 @@ def at_random(candidates: Bits, size: int, count: int, seed: int) -> Bits:
     chosen = np.zeros_like(candidates)
     _kernels.at_random(candidates, chosen, size, count, seed)
     return chosen
+
+
+def renewed(
+    weights: NDArray[Any],
+    kept: Bits,
+    stay: int,
+    grow: int,
+    *,
+    growth: NDArray[Any] | None = None,
+    prunable: Bits | None = None,
+    seed: int = 0,
+) -> Bits:
+    """What lives, as packed bits, after a layer's smallest |weight| are dropped, so that `stay` do, and `grow` others grown.
+
+    Those grow, of all but the ones that stayed, whose |growth| is largest, or which `seed` draws; of `prunable` ones, None: of all.
+    """
+    bits = np.zeros_like(kept)
+    if growth is not None:
+        weights, growth = _of_one_type([weights, growth])
+    _kernels.renew(weights, kept, bits, stay, grow, growth, prunable, seed)
+    return bits
 
 
 def magnitude_of_kept(values: NDArray[Any], kept: Bits) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from secateur.errors import PruningError
 from secateur.masks import Mask
+from secateur.pruning.arithmetic import times_squares_
 from secateur.pruning.gradients import batch_losses, evaluated, gradients_of, owned, products_of
 from secateur.pruning.scores import Batches, Loss, Scores
 from secateur.registry import scores
@@ -44,10 +45,7 @@ def fisher(
             else:
                 total = [owned(gradient, found[:place]).square_() for place, gradient in enumerate(found)]
             count += 1
-        return {
-            name: value.mul_(weight.detach().square()).div_(2 * count)
-            for (name, weight), value in zip(parameters.items(), total, strict=True)
-        }
+        return {name: times_squares_(value, weight, 2 * count) for (name, weight), value in zip(parameters.items(), total, strict=True)}
 
 
 @scores.register("obd", needs_batches=True, needs_loss=True, signed=True)
@@ -81,7 +79,7 @@ def obd(
                 signs = [_signs(weight, generator_for(seed, name, number, probe)) for name, weight in parameters.items()]
                 product = products_of(gradients, signs, weights, again=probe < probes - 1)
                 torch._foreach_addcmul_(diagonal, signs, product, 1.0 / probes)
-        return {name: weight.detach().square() / 2 * value for (name, weight), value in zip(parameters.items(), diagonal, strict=True)}
+        return {name: times_squares_(value, weight, 2) for (name, weight), value in zip(parameters.items(), diagonal, strict=True)}
 
 
 def _signs(weight: Tensor, draw: torch.Generator) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from secateur.errors import PruningError
 from secateur.masks import Mask, Pattern, zero_where
-from secateur.pruning.choosing import Bits, at_random, highest, magnitude_of_kept
+from secateur.pruning.choosing import magnitude_of_kept, renewed
 from secateur.pruning.pools import allocate, as_array, rounded
 from secateur.registry import dynamic_methods
 from secateur.seeds import generator as generator_for
@@ -51,19 +51,14 @@ def set_(weights: Tensors, gradients: Tensors | None, mask: Mask, drop: float, g
     """SET (Mocanu et al. 2018): each layer drops the fraction `drop` of its weights, smallest |w| first, and grows as many at random."""
     seed = int(torch.randint(2**62, (), generator=generator))
     counts = _drops(mask, drop)
-
-    def grow(name: str, free: Bits) -> Bits:
-        pattern = mask.pattern(name)
-        return at_random(free, pattern.size, counts[name], generator_for(seed, name).initial_seed())
-
-    return _renewed(weights, mask, counts, grow)
+    return _renewed(weights, mask, counts, counts, lambda name: {"seed": generator_for(seed, name).initial_seed()})
 
 
 @dynamic_methods.register("rigl", needs_gradients=True, needs_momentum=False)
 def rigl(weights: Tensors, gradients: Tensors | None, mask: Mask, drop: float, generator: torch.Generator) -> Renewed:
     """RigL (Evci et al. 2020): each layer drops its smallest |w| and grows as many where |dL/dw| is largest, kept weights aside."""
     counts = _drops(mask, drop)
-    return _renewed(weights, mask, counts, _where_largest(_given(gradients, "rigl"), counts))
+    return _renewed(weights, mask, counts, counts, _where_largest(_given(gradients, "rigl")))
 
 
 @dynamic_methods.register("snfs", needs_gradients=True, needs_momentum=True)
@@ -80,7 +75,7 @@ def snfs(weights: Tensors, gradients: Tensors | None, mask: Mask, drop: float, g
         means.append(magnitude_of_kept(as_array(momentum[name]), pattern.bits()) / max(pattern.kept, 1))
         room.append(pattern.prunable - pattern.kept + drops[name])
     grows = dict(zip(mask, allocate(means, room, sum(drops.values())), strict=True))
-    return _renewed(weights, mask, drops, _where_largest(momentum, grows))
+    return _renewed(weights, mask, drops, grows, _where_largest(momentum))
 
 
 def clear(state: Mapping[str, Any], where: Pattern, but: Pattern | None = None) -> None:
@@ -105,24 +100,27 @@ def _given(gradients: Tensors | None, method: str) -> Tensors:
     return gradients
 
 
-def _where_largest(growth: Tensors, counts: Mapping[str, int]) -> Callable[[str, Bits], Bits]:
+def _where_largest(growth: Tensors) -> Callable[[str], dict[str, Any]]:
     """Grows the places of largest |growth|."""
 
-    def grow(name: str, free: Bits) -> Bits:
+    def by(name: str) -> dict[str, Any]:
         if name not in growth:
             raise PruningError(f"there is no gradient for {name!r}, which the mask covers")
-        return highest(as_array(growth[name]), free, counts[name], magnitude=True)
+        return {"growth": as_array(growth[name])}
 
-    return grow
+    return by
 
 
-def _renewed(weights: Tensors, mask: Mask, drops: Mapping[str, int], grow: Callable[[str, Bits], Bits]) -> Renewed:
-    """Drop the smallest kept weights of each parameter, then let `grow` choose among what is not kept now."""
+def _renewed(
+    weights: Tensors, mask: Mask, drops: Mapping[str, int], grows: Mapping[str, int], by: Callable[[str], dict[str, Any]]
+) -> Renewed:
+    """Drop the smallest kept weights of each parameter, then grow others of what is not kept now; `by`: by what `renewed` chooses them."""
 
     def renew(name: str, pattern: Pattern) -> Pattern:
         if name not in weights:
             raise PruningError(f"there is no weight for {name!r}, which the mask covers")
-        stays = highest(as_array(weights[name]), pattern.bits(), pattern.kept - drops[name], magnitude=True)
-        return pattern.with_bits(stays | grow(name, pattern.prunable_bits() & ~stays))
+        prunable = pattern.prunable_bits() if pattern.excluded_rows else None
+        stay = pattern.kept - drops[name]
+        return pattern.with_bits(renewed(as_array(weights[name]), pattern.bits(), stay, grows[name], prunable=prunable, **by(name)))
 
     return Renewed(mask.map(renew), mask)

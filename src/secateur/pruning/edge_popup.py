@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from secateur.errors import PruningError
 from secateur.masks import Mask, Pattern, zero_where
+from secateur.pruning.arithmetic import popup_step_
 from secateur.pruning.choosing import highest
 from secateur.pruning.gradients import device_of, evaluated, gradients_of, placed
 from secateur.pruning.pools import as_array, rounded
@@ -47,42 +48,37 @@ def edge_popup(
     with evaluated(model, mask) as parameters:
         popup = {name: _start(parameter, generator_for(seed, name)) for name, parameter in parameters.items()}
         counts = {name: rounded(density * mask.pattern(name).prunable) for name in mask}
-        optimizer = torch.optim.SGD(list(popup.values()), lr=lr, momentum=momentum, weight_decay=weight_decay)
+        used: dict[str, Tensor] = {}
+        buffers = {name: torch.zeros_like(its) for name, its in popup.items()}
         walk = _again_and_again(batches)
         for step in range(steps):
             inputs, targets = next(walk)
-            for group in optimizer.param_groups:
-                group["lr"] = lr / 2 * (1 + math.cos(math.pi * step / steps))
-            used = {name: chosen(popup[name], mask.pattern(name), counts[name], parameters[name]) for name in popup}
+            rate = lr / 2 * (1 + math.cos(math.pi * step / steps))
+            used = {name: chosen(its, mask.pattern(name), counts[name], parameters[name], used.get(name)) for name, its in popup.items()}
             inputs = placed(inputs, device)
             outputs = torch.func.functional_call(model, used, inputs if isinstance(inputs, tuple) else (inputs,))
             value = loss(outputs, placed(targets, device))
             for (name, score), slope in zip(popup.items(), gradients_of(value, list(used.values())), strict=True):
-                score.grad = straight_through(slope, parameters[name], score)
-            optimizer.step()
-    return {name: score.detach().abs() for name, score in popup.items()}
+                popup_step_(
+                    score, buffers[name], slope, parameters[name], rate=rate, momentum=momentum, decay=weight_decay, first=step == 0
+                )
+    return {name: score.abs_() for name, score in popup.items()}
 
 
 @torch.no_grad()
-def chosen(score: Tensor, prunable: Pattern, count: int, weight: Tensor) -> Tensor:
-    """`weight` at the `count` prunable places of largest |score|, zero elsewhere; its gradient is asked for."""
+def chosen(score: Tensor, prunable: Pattern, count: int, weight: Tensor, into: Tensor | None = None) -> Tensor:
+    """`weight` at the `count` prunable places of largest |score|, zero elsewhere, in `into` if given; its gradient is asked for."""
     pattern = prunable.with_bits(highest(as_array(score), prunable.bits(), count, magnitude=True))
-    used = weight.detach().clone(memory_format=torch.contiguous_format)
-    zero_where(used, pattern.complement())
+    used = torch.empty_like(weight, memory_format=torch.contiguous_format) if into is None else into
+    zero_where(used.copy_(weight), pattern.complement())
     return used.requires_grad_(True)
-
-
-@torch.no_grad()
-def straight_through(slope: Tensor, weight: Tensor, score: Tensor) -> Tensor:
-    """The gradient of the score, from that of the weight used: as if each weight were multiplied by its |score|."""
-    return (slope * weight).mul_(score.sign())
 
 
 def _start(parameter: Tensor, draw: torch.Generator) -> Tensor:
     fan_in = max(1, parameter[0].numel() if parameter.dim() > 1 else 1)
     bound = 1 / math.sqrt(fan_in)
-    start = (torch.rand(parameter.shape, generator=draw) * 2 - 1) * bound
-    return start.to(parameter.device, parameter.dtype).requires_grad_(True)
+    start = torch.rand(parameter.shape, generator=draw).mul_(2).sub_(1).mul_(bound)
+    return start.to(parameter.device, parameter.dtype)
 
 
 def _again_and_again(batches: Batches) -> Iterator[tuple[Any, Tensor]]:

@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from secateur.errors import PruningError
 from secateur.masks import Mask, parameters_of
+from secateur.pruning.arithmetic import add_changes_
 from secateur.pruning.scores import Batches, Loss, Scores
 from secateur.registry import scores
 
@@ -143,7 +144,7 @@ def snip(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | Non
     """SNIP (Lee et al. 2018): |w * dL/dw|; gradients are summed over batches before the absolute value."""
     with evaluated(model, mask) as parameters:
         total = summed_gradients(model, parameters, batches, loss, "snip")
-        return {name: value.mul_(parameters[name].detach()).abs_() for name, value in zip(parameters, total, strict=True)}
+        return {name: add_changes_(value, parameters[name], value, first=True) for name, value in zip(parameters, total, strict=True)}
 
 
 @scores.register("taylor", needs_batches=True, needs_loss=True, signed=False)
@@ -154,12 +155,11 @@ def taylor(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | N
         total: list[Tensor] = []
         for value in batch_losses(model, batches, loss, "taylor"):
             gradients = gradients_of(value, weights)
-            parts = [owned(gradient, gradients[:place]) for place, gradient in enumerate(gradients)]
-            changes = [part.mul_(weight.detach()).abs_() for part, weight in zip(parts, weights, strict=True)]
-            if total:
-                torch._foreach_add_(total, changes)
-            else:
-                total = changes
+            first = not total
+            if first:
+                total = [owned(gradient, gradients[:place]) for place, gradient in enumerate(gradients)]
+            for its, weight, slope in zip(total, weights, total if first else gradients, strict=True):
+                add_changes_(its, weight, slope, first=first)
         return dict(zip(parameters, total, strict=True))
 
 

@@ -11,6 +11,7 @@ from secateur.errors import PruningError
 from secateur.layer_inputs import watched
 from secateur.linear_maps import LinearMap, linear_maps
 from secateur.masks import Mask, apply, parameters_of
+from secateur.pruning.arithmetic import add_squares_, weighed
 from secateur.pruning.gradients import evaluated, outputs_of
 from secateur.pruning.scores import Batches, Loss, Scores
 from secateur.registry import scores
@@ -35,15 +36,17 @@ def wanda(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | No
 
     def visit(entry: LinearMap, vectors: Tensor) -> None:
         total = squares[entry.parameter]
-        total += vectors.double().square().sum(0) if vectors.is_floating_point() else torch.bincount(vectors, minlength=len(total))
+        if vectors.is_floating_point():
+            add_squares_(total, vectors)
+        else:
+            total += torch.bincount(vectors, minlength=len(total))
 
     _calibrate(model, mask, maps, batches, visit, "wanda")
     found = {}
     for entry in maps:
         weight = model.get_parameter(entry.parameter).detach()
         norms = squares[entry.parameter].sqrt().to(weight.dtype)
-        along = norms.unsqueeze(1) if entry.transposed else norms.view(1, *entry.shape[1:])
-        found[entry.parameter] = torch.mul(weight, along).abs_()
+        found[entry.parameter] = (weight * norms.unsqueeze(1)).abs_() if entry.transposed else weighed(weight, norms)
     return found
 
 

@@ -105,14 +105,15 @@ class Runs:
 class Contest:
     """Who competes with whom: for each pool its group, one number, runs of places or an array (units,), and what each group keeps.
 
-    `scores`, one array a pool, stand in for the pools' own where the scope compares something else (LAMP). `exact` says that
-    the sum of the targets is a promise, which a floor may not exceed.
+    `scores`, one array a pool, stand in for the pools' own where something else is compared; with `lamp` and without them, what LAMP makes
+    of the pools'. `exact` says that the sum of the targets is a promise, which a floor may not exceed.
     """
 
     groups: list[int | Runs | NDArray[np.int64]]
     targets: NDArray[np.int64]
     scores: list[NDArray[Any]] | None = None
     exact: bool = False
+    lamp: bool = False
 
 
 def gate_of_weights(entry: LinearMap) -> NDArray[np.int64] | None:
@@ -148,8 +149,10 @@ def prunable_flags(pattern: Pattern) -> Flags:
 
 def as_array(scores: Tensor) -> NDArray[Any]:
     """Scores as a flat array in single or double precision."""
-    flat = scores.detach().cpu().reshape(-1).contiguous()
-    return (flat if flat.dtype in (torch.float32, torch.float64) else flat.float()).numpy()
+    found = scores.detach()
+    if found.device.type != "cpu" or not found.is_contiguous():
+        found = found.cpu().contiguous()
+    return (found if found.dtype in (torch.float32, torch.float64) else found.float()).numpy().reshape(-1)
 
 
 def arrays_of(scores: Mapping[str, Tensor], mask: Mask) -> dict[str, NDArray[Any]]:

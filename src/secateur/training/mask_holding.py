@@ -12,10 +12,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from secateur import _kernels
+from secateur.masks import Pattern, zero_where
+
+Bits = NDArray[np.uint8]
 
 
 class MaskHolding(torch.optim.Optimizer, ABC):
@@ -27,7 +32,8 @@ class MaskHolding(torch.optim.Optimizer, ABC):
 
     def __init__(self, parameters: Iterable[nn.Parameter], options: dict[str, Any]) -> None:
         super().__init__(list(parameters), options)
-        self.kept: dict[Tensor, Tensor] = {}
+        self.kept: dict[Tensor, Pattern] = {}
+        self._bits: dict[Tensor, Bits] = {}
         self._waiting: set[Tensor] = set()  # parameters whose moments may still live where they are pruned
 
     @staticmethod
@@ -38,14 +44,14 @@ class MaskHolding(torch.optim.Optimizer, ABC):
             p.dtype for p in found
         } in ({torch.float32}, {torch.float64})
 
-    def hold(self, kept: Mapping[Tensor, Tensor]) -> None:
-        """From now on the weights of these parameters live where `kept` (bool, of the parameter's shape) is true."""
-        with torch.no_grad():
-            for parameter in self._waiting:
-                for moment in self.state[parameter].values():
-                    if isinstance(moment, Tensor):
-                        moment.masked_fill_(~self.kept[parameter], 0.0)
-        self.kept = {parameter: flags.contiguous() for parameter, flags in kept.items()}
+    def hold(self, kept: Mapping[Tensor, Pattern | Tensor]) -> None:
+        """From now on the weights of these parameters live where `kept` (a pattern or bool tensor of the parameter's shape) keeps them."""
+        for parameter in self._waiting:
+            for moment in self.state[parameter].values():
+                if isinstance(moment, Tensor):
+                    zero_where(moment, self.kept[parameter].complement())
+        self.kept = {parameter: its if isinstance(its, Pattern) else Pattern.from_tensor(its) for parameter, its in kept.items()}
+        self._bits = {parameter: its.bits() for parameter, its in self.kept.items()}
         self._waiting = {parameter for parameter in self.kept if self.state.get(parameter)}
 
     @torch.no_grad()
@@ -58,7 +64,7 @@ class MaskHolding(torch.optim.Optimizer, ABC):
         for group in self.param_groups:
             reached = [parameter for parameter in group["params"] if parameter.grad is not None]
             gradients = [parameter.grad.contiguous() for parameter in reached]
-            self.step_group(group, reached, gradients, [self.kept.get(parameter) for parameter in reached])
+            self.step_group(group, reached, gradients, [self._bits.get(parameter) for parameter in reached])
             if self._waiting:
                 self._waiting.difference_update(reached)
         return loss
@@ -74,7 +80,7 @@ class MaskHolding(torch.optim.Optimizer, ABC):
 
     @abstractmethod
     def step_group(
-        self, group: Mapping[str, Any], parameters: list[nn.Parameter], gradients: list[Tensor], kept: list[Tensor | None]
+        self, group: Mapping[str, Any], parameters: list[nn.Parameter], gradients: list[Tensor], kept: list[Bits | None]
     ) -> None:
         """One step of parameters that share their options."""
 
@@ -88,7 +94,7 @@ class Sgd(MaskHolding):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov})
 
     def step_group(
-        self, group: Mapping[str, Any], parameters: list[nn.Parameter], gradients: list[Tensor], kept: list[Tensor | None]
+        self, group: Mapping[str, Any], parameters: list[nn.Parameter], gradients: list[Tensor], kept: list[Bits | None]
     ) -> None:
         buffers: list[Tensor | None] = [None] * len(parameters)
         if group["momentum"]:
@@ -117,7 +123,7 @@ class Adam(MaskHolding):
         super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "decoupled": decoupled})
 
     def step_group(
-        self, group: Mapping[str, Any], parameters: list[nn.Parameter], gradients: list[Tensor], kept: list[Tensor | None]
+        self, group: Mapping[str, Any], parameters: list[nn.Parameter], gradients: list[Tensor], kept: list[Bits | None]
     ) -> None:
         beta1, beta2 = group["betas"]
         rate, decay = group["lr"], group["weight_decay"]

@@ -28,8 +28,7 @@ class KeepPruned:
         self._names: list[str] = []
         self._patterns: list[Pattern] = []
         self._parameters: list[Tensor] = []
-        self._kept: list[Tensor] = []
-        self._factors: list[Tensor] = []  # the same as numbers, where they are multiplied
+        self._factors: list[Tensor] = []  # the patterns as numbers, where they are multiplied
         self._handed_over = False
 
     def enforce(self, run: Run) -> None:
@@ -47,14 +46,14 @@ class KeepPruned:
             if holder is None:
                 clear(run.optimizer.state.get(parameter, {}), *dropped)
         if holder is not None:
-            holder.hold(dict(zip(self._parameters, self._kept, strict=True)))
+            holder.hold(dict(zip(self._parameters, self._patterns, strict=True)))
         self._enforced = run.mask if enforced else None
         self._handed_over = holder is not None
 
     def hold(self, run: Run) -> None:
         """Take over `run.mask` and change nothing yet."""
         self._mask, self._enforced, self._names, self._patterns, self._parameters = run.mask, None, [], [], []
-        self._kept, self._factors = [], []
+        self._factors = []
         if run.mask is None:
             return
         live = live_tensors(run.model)
@@ -67,7 +66,6 @@ class KeepPruned:
         self._names = [name for name, pattern in patterns.items() if pattern.kept < pattern.size]
         self._patterns = [patterns[name] for name in self._names]
         self._parameters = [covered[name] for name in self._names]
-        self._kept = [pattern.tensor() for pattern in self._patterns]
 
     def mask_gradients(self, run: Run) -> None:
         """At `gradients`: zero what pruned weights got."""
@@ -87,7 +85,9 @@ class KeepPruned:
 
     def _as_factors(self) -> list[Tensor]:
         if not self._factors:
-            self._factors = [kept.to(parameter.dtype) for kept, parameter in zip(self._kept, self._parameters, strict=True)]
+            self._factors = [
+                pattern.tensor().to(its.device, its.dtype) for pattern, its in zip(self._patterns, self._parameters, strict=True)
+            ]
         return self._factors
 
     def _check(self, run: Run) -> None:

@@ -1,0 +1,78 @@
+"""What scores compute beside the passes of the network, each in one pass over the weights: torch's own calls take one for each operation.
+
+On contiguous CPU tensors of one dtype, float32 or float64, a kernel does it; elsewhere torch does. Both round alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from secateur import _kernels
+
+
+@torch.no_grad()
+def add_changes_(totals: Tensor, weights: Tensor, gradients: Tensor, *, first: bool = False) -> Tensor:
+    """totals += |weights * gradients|, all of one shape; `first` overwrites totals, which may be the gradients."""
+    if _alike(totals, weights, gradients):
+        _kernels.add_changes(_flat(weights), _flat(gradients), _flat(totals), first, torch.get_num_threads())
+        return totals
+    changes = (gradients * weights).abs_()
+    return totals.copy_(changes) if first else totals.add_(changes)
+
+
+@torch.no_grad()
+def popup_step_(
+    scores: Tensor, buffers: Tensor, slopes: Tensor, weights: Tensor, *, rate: float, momentum: float, decay: float, first: bool
+) -> None:
+    """A step of SGD with momentum on scores whose magnitudes multiply the weights; `slopes` are those of the products. All of one shape."""
+    if _alike(scores, buffers, slopes, weights):
+        flat = (_flat(weights), _flat(slopes), _flat(scores), _flat(buffers))
+        _kernels.popup_step(*flat, rate, momentum, decay, first, torch.get_num_threads())
+        return
+    gradients = (slopes * weights).mul_(scores.sign()).add_(scores, alpha=decay)
+    buffers.mul_(0.0 if first else momentum).add_(gradients)
+    scores.add_(buffers, alpha=-rate)
+
+
+@torch.no_grad()
+def times_squares_(totals: Tensor, weights: Tensor, divisor: float) -> Tensor:
+    """totals *= weights**2 / divisor, both of one shape."""
+    if _alike(totals, weights):
+        _kernels.times_squares(_flat(totals), _flat(weights), divisor, torch.get_num_threads())
+        return totals
+    return totals.mul_(weights.square()).div_(divisor)
+
+
+@torch.no_grad()
+def weighed(weights: Tensor, norms: Tensor) -> Tensor:
+    """|weights * norms|: weights (outputs, ...), norms one for each weight of an output."""
+    if _alike(weights, norms):
+        scores = torch.empty_like(weights)
+        rows = (weights.shape[0], norms.numel())
+        _kernels.weigh(_flat(weights).reshape(rows), _flat(norms), _flat(scores).reshape(rows), torch.get_num_threads())
+        return scores
+    return torch.mul(weights, norms.view(1, *weights.shape[1:])).abs_()
+
+
+@torch.no_grad()
+def add_squares_(totals: Tensor, vectors: Tensor) -> Tensor:
+    """totals += the sum over axis 0 of vectors**2, in double precision: totals (n,) float64, vectors (number, n)."""
+    if _alike(vectors) and _alike(totals):
+        _kernels.add_squares(vectors.detach().numpy(), totals.numpy(), torch.get_num_threads())
+        return totals
+    return totals.add_(vectors.double().square().sum(0))
+
+
+def _alike(*tensors: Tensor) -> bool:
+    return all(
+        its.device.type == "cpu" and its.is_contiguous() and its.dtype in (torch.float32, torch.float64) and its.dtype == tensors[0].dtype
+        for its in tensors
+    )
+
+
+def _flat(tensor: Tensor) -> NDArray[Any]:
+    return tensor.detach().numpy().reshape(-1)
