@@ -89,8 +89,9 @@ def masks(rounds: int) -> list[dict[str, Any]]:
     written = {name: torch.empty_like(p) for name, p in weights.items()}
     maps, whole = linear_maps(model), prunable_mask(model, ["linear"])
     optimizer = optimizers["adam"](model.parameters())
-    for parameter in model.parameters():
-        parameter.grad = torch.ones_like(parameter)
+    draw = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():  # all different: equal ones would move many weights to the same few places, as training never does
+        parameter.grad = torch.randn(parameter.shape, generator=draw)
     optimizer.step()
     run: Any = SimpleNamespace(model=model, optimizer=optimizer, mask=None, settings=SimpleNamespace(masking="enforced", clip=None))
     keeper = KeepPruned()

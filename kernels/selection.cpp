@@ -391,8 +391,13 @@ std::vector<Bucket> buckets_of(const Stretch<float>& layer, bool* sound) {
         std::int64_t count = 0;
     };
     constexpr std::size_t infinite = 0x7F80, all_numbers = 0x8000;
-    thread_local std::vector<Sum> empty(all_numbers);  // between calls all are
-    Sum* __restrict sums = empty.data();
+    struct Sums {
+        Sum in_turn[2];  // of neighbours, so that one does not wait for the other
+    };
+    thread_local std::vector<Sums> empty(all_numbers);  // between calls all are
+    Sums* __restrict sums = empty.data();
+    constexpr std::size_t together = 256;  // numbers that are looked through where one of them was found
+    bool touched[all_numbers / together] = {};
     float scores[chunk + 64];
     for (std::int64_t begin = 0; begin < layer.end; begin += chunk) {
         std::int64_t count = 0, above = 0;
@@ -400,18 +405,24 @@ std::vector<Bucket> buckets_of(const Stretch<float>& layer, bool* sound) {
                                       &count, &above);
         for (std::int64_t i = 0; i < count; ++i) {
             const float score = scores[i] + 0.0f;  // -0 is 0
-            Sum& sum = sums[std::min<std::size_t>(std::bit_cast<std::uint32_t>(score) >> 16, all_numbers - 1)];  // the last one if it is negative
+            const auto number = std::min<std::size_t>(std::bit_cast<std::uint32_t>(score) >> 16, all_numbers - 1);  // the last one if it is negative
+            touched[number / together] = true;
+            Sum& sum = sums[number].in_turn[i & 1];
             sum.squares += double(score) * double(score);
             ++sum.count;
         }
     }
     std::vector<Bucket> filled;
-    for (std::size_t number = infinite; number < all_numbers; ++number) *sound &= std::exchange(sums[number], Sum()).count == 0;
     double before = 0;
-    for (std::size_t number = infinite; number-- > 0;) {
-        const Sum sum = sums[number];
+    for (std::size_t number = all_numbers; number-- > 0;) {
+        if (!touched[number / together]) {
+            number -= number % together;
+            continue;
+        }
+        const auto [even, odd] = std::exchange(sums[number], Sums()).in_turn;
+        const Sum sum{even.squares + odd.squares, even.count + odd.count};
         if (!sum.count) continue;
-        sums[number] = Sum();
+        *sound &= number < infinite;
         const double low = lowest_of(std::uint32_t(number)), high = highest_of(std::uint32_t(number)), all = before + sum.squares;
         const double least = all > 0 ? low * low / all : 0, square = high * high;
         const double most = before + square > 0 ? square / (before + square) : 1;  // 0 / 0 where numbers this small are taken for zero
@@ -461,8 +472,9 @@ bool choose_by_lamp(std::span<const Stretch<float>> layers, std::int64_t count) 
         const float high = first == end ? -1.0f : highest_of(first->number), low = last == first ? infinity<float> : lowest_of(last[-1].number);
         found.begin(true);
         scan(std::span<const Stretch<float>>(&layer, 1), false, low, high, found);
+        const float* scores = found.padded();
         std::vector<std::pair<float, std::int64_t>> ranked;
-        for (std::int64_t i = 0; i < found.collected; ++i) ranked.emplace_back(-found.padded()[i], found.places()[i]);
+        for (std::int64_t i = 0; i < found.collected; ++i) ranked.emplace_back(-scores[i], found.places()[i]);
         std::sort(ranked.begin(), ranked.end());
         double sum = first == end ? 0 : first->before;
         for (const auto& [negative, place] : ranked) {

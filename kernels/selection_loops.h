@@ -338,6 +338,19 @@ template <class T>
 T of_rank(const T* values, std::int64_t size, std::int64_t rank, T low, T high, std::int64_t* above) {
     using G = Octets<T>;
     constexpr std::int64_t few = 16;
+    if (const T width = high - low; !(width - width == 0)) {  // bounds that say nothing: take the numbers' own
+        constexpr int W = widest<T>;
+        auto least = broadcast<W>(values[0]), most = least;
+        std::int64_t i = 0;
+        for (; i + W <= size; i += W) {
+            const auto these = load<W>(values + i);
+            least = these < least ? these : least;
+            most = these > most ? these : most;
+        }
+        low = high = values[0];
+        for (int j = 0; j < W; ++j) low = least[j] < low ? least[j] : low, high = most[j] > high ? most[j] : high;
+        for (; i < size; ++i) low = values[i] < low ? values[i] : low, high = values[i] > high ? values[i] : high;
+    }
     auto from = place_of(low), to = place_of(high);
     const auto top = to;
     // `rank` numbers or more lie at `from` or above it, fewer above `to`. Where the one looked for would be if they lay evenly, and the
@@ -390,26 +403,42 @@ void fill(const std::uint8_t* bits, const std::uint8_t* except, std::int64_t siz
     }
 }
 
+// For each byte of a mask its bits, the highest first, as whole numbers without or with all bits set.
+struct Spread {
+    alignas(32) std::int32_t lanes[256][8];
+    constexpr Spread() : lanes() {
+        for (int byte = 0; byte < 256; ++byte)
+            for (int i = 0; i < 8; ++i) lanes[byte][i] = byte >> (7 - i) & 1 ? -1 : 0;
+    }
+};
+inline constexpr Spread spread{};
+
+// The magnitudes of eight numbers where bits are set, else zero.
+template <class T>
+SECATEUR_INLINE Vec<double, 8> magnitudes(std::uint8_t bits, const T* from) {
+    using Bits = Vec<typename Places<T>::Bits, 8>;
+    const Bits set = __builtin_convertvector(load<8>(spread.lanes[bits]), Bits), positive = ~Bits{} >> 1;
+    return __builtin_convertvector((Vec<T, 8>)((Bits)load<8>(from) & set & positive), Vec<double, 8>);
+}
+
 template <class T>
 double magnitude(const std::uint8_t* bits, std::int64_t size, const T* values) {
     // Sixteen sums with every instruction set, so that they are the same.
-    constexpr int W = widest<double>, parts = 16 / W;
-    Vec<double, W> sums[parts] = {};
-    std::uint8_t flags[flags_at_once];
-    T kept[flags_at_once];
-    for (std::int64_t first = 0; first < size; first += flags_at_once) {
-        const std::int64_t count = size - first < flags_at_once ? size - first : flags_at_once;
-        spread_bits(bits + first / 8, (count + 7) / 8, flags);
-        const T* __restrict from = values + first;
-        for (std::int64_t i = 0; i < count; i += 64 / std::int64_t(sizeof(T))) __builtin_prefetch(from + ahead + i);
-        for (std::int64_t i = 0; i < count; ++i) kept[i] = flags[i] ? (from[i] < 0 ? -from[i] : from[i]) : T(0);
-        for (std::int64_t i = count; i % 16; ++i) kept[i] = T(0);
-        for (std::int64_t i = 0; i < count; i += 16)
-            SECATEUR_UNROLL for (int j = 0; j < parts; ++j) sums[j] += __builtin_convertvector(load<W>(kept + i + j * W), Vec<double, W>);
+    Vec<double, 8> sums[2] = {};
+    std::int64_t i = 0;
+    for (; i + 16 <= size; i += 16)
+        SECATEUR_UNROLL for (int half = 0; half < 2; ++half) {
+            __builtin_prefetch(values + i + 8 * half + ahead);
+            sums[half] += magnitudes(bits[i / 8 + half], values + i + 8 * half);
+        }
+    for (; i < size; i += 8) {
+        T last[8] = {};
+        for (std::int64_t j = i; j < size && j < i + 8; ++j) last[j - i] = values[j];
+        sums[i / 8 % 2] += magnitudes(bits[i / 8], last);
     }
     double sum = 0;
     for (const auto& each : sums)
-        for (int j = 0; j < W; ++j) sum += each[j];
+        for (int j = 0; j < 8; ++j) sum += each[j];
     return sum;
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -442,14 +442,23 @@ def apply(mask: Mask, model: torch.nn.Module) -> None:
 
 def zero_where(tensor: Tensor, pattern: Pattern, but: Pattern | None = None) -> None:
     """Set `tensor` to zero wherever `pattern`, of its shape, keeps and `but` does not, in place."""
-    if tensor.device.type == "cpu" and tensor.is_contiguous() and tensor.dtype in (torch.float32, torch.float64):
-        values = tensor.detach().numpy().reshape(-1)
-        form, array = pattern.stored()
-        if form == "bits":
-            _kernels.fill_where(array, values, 0.0, None if but is None else but.bits())
+    zero_each([(tensor, pattern, but)])
+
+
+def zero_each(places: Iterable[tuple[Tensor, Pattern, Pattern | None]]) -> None:
+    """`zero_where` of several tensors."""
+    filled = []
+    for tensor, pattern, but in places:
+        if tensor.is_cpu and tensor.is_contiguous() and tensor.dtype in (torch.float32, torch.float64):
+            values = tensor.detach().numpy().reshape(-1)
+            form, array = pattern.stored()
+            if form == "bits":
+                filled.append((array, values, None if but is None else but.bits()))
+            else:
+                values[array if but is None else np.setdiff1d(array, but.indices(), assume_unique=True)] = 0.0
         else:
-            values[array if but is None else np.setdiff1d(array, but.indices(), assume_unique=True)] = 0.0
-    else:
-        where = pattern.tensor() if but is None else pattern.tensor() & ~but.tensor()
-        with torch.no_grad():
-            tensor.masked_fill_(where.to(tensor.device), 0.0)
+            where = pattern.tensor() if but is None else pattern.tensor() & ~but.tensor()
+            with torch.no_grad():
+                tensor.masked_fill_(where.to(tensor.device), 0.0)
+    for bits, values, except_bits in filled:  # one after another: each pushes out of the cache what Python needs
+        _kernels.fill_where(bits, values, 0.0, except_bits)

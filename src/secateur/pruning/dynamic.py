@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -68,14 +69,14 @@ def snfs(weights: Tensors, gradients: Tensors | None, mask: Mask, drop: float, g
     Each layer drops its smallest |w|; all that was dropped is shared out in proportion to the mean |momentum| of each layer's kept weights,
     and what a full layer cannot take goes to the others.
     """
-    momentum = _given(gradients, "snfs")
+    by = _where_largest(_given(gradients, "snfs"))
     drops = _drops(mask, drop)
-    means, room = [], []
-    for name, pattern in mask.patterns.items():
-        means.append(magnitude_of_kept(as_array(momentum[name]), pattern.bits()) / max(pattern.kept, 1))
-        room.append(pattern.prunable - pattern.kept + drops[name])
+    momentum = {name: by(name) for name in mask}
+    patterns = mask.patterns
+    means = [magnitude_of_kept(momentum[name]["growth"], pattern.bits()) / max(pattern.kept, 1) for name, pattern in patterns.items()]
+    room = [pattern.prunable - pattern.kept + drops[name] for name, pattern in patterns.items()]
     grows = dict(zip(mask, allocate(means, room, sum(drops.values())), strict=True))
-    return _renewed(weights, mask, drops, grows, _where_largest(momentum))
+    return _renewed(weights, mask, drops, grows, momentum.__getitem__)
 
 
 def clear(state: Mapping[str, Any], where: Pattern, but: Pattern | None = None) -> None:
@@ -115,12 +116,12 @@ def _renewed(
     weights: Tensors, mask: Mask, drops: Mapping[str, int], grows: Mapping[str, int], by: Callable[[str], dict[str, Any]]
 ) -> Renewed:
     """Drop the smallest kept weights of each parameter, then grow others of what is not kept now; `by`: by what `renewed` chooses them."""
-
-    def renew(name: str, pattern: Pattern) -> Pattern:
+    layers = []
+    for name, pattern in mask.patterns.items():
         if name not in weights:
             raise PruningError(f"there is no weight for {name!r}, which the mask covers")
         prunable = pattern.prunable_bits() if pattern.excluded_rows else None
         stay = pattern.kept - drops[name]
-        return pattern.with_bits(renewed(as_array(weights[name]), pattern.bits(), stay, grows[name], prunable=prunable, **by(name)))
-
-    return Renewed(mask.map(renew), mask)
+        layers.append(partial(renewed, as_array(weights[name]), pattern.bits(), stay, grows[name], prunable=prunable, **by(name)))
+    found = [renew() for renew in layers]  # one kernel after another: each pushes out of the cache what Python needs
+    return Renewed(Mask({name: pattern.with_bits(bits) for (name, pattern), bits in zip(mask.patterns.items(), found, strict=True)}), mask)

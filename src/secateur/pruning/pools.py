@@ -150,7 +150,7 @@ def prunable_flags(pattern: Pattern) -> Flags:
 def as_array(scores: Tensor) -> NDArray[Any]:
     """Scores as a flat array in single or double precision."""
     found = scores.detach()
-    if found.device.type != "cpu" or not found.is_contiguous():
+    if not found.is_cpu or not found.is_contiguous():
         found = found.cpu().contiguous()
     return (found if found.dtype in (torch.float32, torch.float64) else found.float()).numpy().reshape(-1)
 

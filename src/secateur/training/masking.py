@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from secateur.errors import PruningError
-from secateur.masks import Mask, Pattern, zero_where
+from secateur.masks import Mask, Pattern, zero_each
 from secateur.pruning.dynamic import clear
 from secateur.training.loop import Run
 from secateur.training.mask_holding import MaskHolding
@@ -40,12 +40,13 @@ class KeepPruned:
         self.hold(run)
         enforced = run.settings.masking == "enforced"
         holder = run.optimizer if isinstance(run.optimizer, MaskHolding) and enforced else None
-        for name, parameter, pattern in zip(self._names, self._parameters, self._patterns, strict=True):
-            dropped = (pattern.complement(), None) if before is None else (before.pattern(name), pattern)
-            zero_where(parameter, *dropped)
-            if holder is None:
-                clear(run.optimizer.state.get(parameter, {}), *dropped)
-        if holder is not None:
+        held = list(zip(self._names, self._patterns, strict=True))
+        dropped = [(pattern.complement(), None) if before is None else (before.pattern(name), pattern) for name, pattern in held]
+        zero_each((parameter, *its) for parameter, its in zip(self._parameters, dropped, strict=True))
+        if holder is None:
+            for parameter, its in zip(self._parameters, dropped, strict=True):
+                clear(run.optimizer.state.get(parameter, {}), *its)
+        else:
             holder.hold(dict(zip(self._parameters, self._patterns, strict=True)))
         self._enforced = run.mask if enforced else None
         self._handed_over = holder is not None
