@@ -145,6 +145,7 @@ def _changing_mask(spec: Mapping[str, Any], run: Run, keeper: KeepPruned, masks:
     table = spec["pruning"]
     entry = schedules.entry(table["schedule"]["name"])
     schedule = entry.make(**read(entry, _without_name(table["schedule"])))
+    earlier = masks.take_up(run.step) if run.step else []
     if isinstance(schedule, SoftMovement):
         return SoftMovementPruning(schedule, table["strength"], tuple(table["prunable"]), keeper, masks.add)
     needs_batches = scores.entry(table["score"]["name"]).traits.get("needs_batches")
@@ -153,7 +154,6 @@ def _changing_mask(spec: Mapping[str, Any], run: Run, keeper: KeepPruned, masks:
         table["density"], tuple(table["prunable"]), _plain(table["score"]), _plain(table["scope"]), _plain(table["unit"]), table["rates"],
         table["floor"], table["seed"], batches,
     )  # fmt: skip
-    earlier = masks.take_up(run.step) if run.step else []
     if isinstance(schedule, Gradual):
         return GradualPruning(schedule, how, keeper, masks.add, execution)
     if isinstance(schedule, Dynamic):
