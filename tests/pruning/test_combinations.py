@@ -77,16 +77,19 @@ def test_every_combination_works_or_is_refused_with_its_reason(choice: tuple[str
 def test_schedules_go_with_units_by_the_table(schedule: str, unit: str) -> None:
     row = refusal(schedule=schedule, unit=unit)
     if unit == "nm":
-        assert (row is not None) == (schedule in ("iterative", "gradual", "dynamic"))
+        assert (row is not None) == (schedule in ("iterative", "gradual", "soft-movement", "dynamic"))
     else:
-        assert (row is not None) == (schedule == "dynamic" and unit != "weight")
+        assert (row is not None) == (schedule in ("soft-movement", "dynamic") and unit != "weight")
 
 
 @pytest.mark.parametrize("schedule", schedules.names())
 @pytest.mark.parametrize("score", scores.names())
 def test_schedules_go_with_scores_by_the_table(schedule: str, score: str) -> None:
     row = refusal(schedule=schedule, score=score)
-    refused = (score == "movement" and schedule != "gradual") or (score == "random" and schedule == "early-bird")
+    if score == "movement":
+        refused = schedule not in ("gradual", "soft-movement")
+    else:
+        refused = schedule == "soft-movement" or (score == "random" and schedule == "early-bird")
     assert (row is not None) == refused
 
 
@@ -99,6 +102,11 @@ def test_schedules_go_with_scores_by_the_table(schedule: str, score: str) -> Non
         ({"unit": "row", "scope": "neuron"}, "part of several"),
         ({"scope": "global", "rates": True}, "decide themselves"),
         ({"score": "movement", "schedule": "one-shot"}, "grows while training"),
+        ({"score": "magnitude", "schedule": "soft-movement"}, "they are movement"),
+        ({"scope": "layer", "schedule": "soft-movement"}, "nothing competes"),
+        ({"unit": "row", "schedule": "soft-movement"}, "nothing competes"),
+        ({"rates": True, "schedule": "soft-movement"}, "nothing competes"),
+        ({"floor": True, "schedule": "soft-movement"}, "nothing competes"),
         ({"schedule": "dynamic", "scope": "neuron", "dynamic_method": "rigl"}, "not of each gate or neuron"),
         ({"unit": "filter", "kinds": {"linear"}}, "only convolutions"),
         ({"score": "wanda", "kinds": {"linear", "bias"}}, "multiply no vector"),

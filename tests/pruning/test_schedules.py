@@ -5,7 +5,7 @@ import torch
 
 from secateur.errors import PruningError, UnknownName
 from secateur.masks import Mask
-from secateur.pruning.schedules import Dynamic, EarlyBird, Gradual, Iterative, OneShot, exponential_densities
+from secateur.pruning.schedules import Dynamic, EarlyBird, Gradual, Iterative, OneShot, SoftMovement, exponential_densities
 from secateur.registry import schedules
 from secateur.steps import Step
 
@@ -35,15 +35,15 @@ def test_gradual_is_the_published_formula_at_every_step(power: float, begin: int
     for step in range(121):
         t = min(max(step, begin), end)
         sparsity = final_sparsity + (initial_sparsity - final_sparsity) * (1 - (t - begin) / (end - begin)) ** power
-        assert ramp.density_at(step) == pytest.approx(1 - sparsity, abs=1e-12)
-    densities = [ramp.density_at(step) for step in range(121)]
+        assert ramp.value_at(step) == pytest.approx(1 - sparsity, abs=1e-12)
+    densities = [ramp.value_at(step) for step in range(121)]
     assert densities == sorted(densities, reverse=True)
 
 
 def test_gradual_updates_reach_the_final_density_even_off_the_beat() -> None:
     ramp = Gradual(begin=Step.parse("2it"), end=Step.parse("9it"), every=Step.parse("3it")).ramp(0.1, 10, 5)
     assert [step for step in range(12) if ramp.updates_at(step)] == [2, 5, 8, 9]
-    assert ramp.density_at(9) == 0.1
+    assert ramp.value_at(9) == 0.1
 
 
 def test_gradual_in_epochs_ends_at_three_quarters_unless_told() -> None:
@@ -62,8 +62,18 @@ def test_gradual_that_does_not_fit_is_refused() -> None:
 
 def test_a_ramp_without_length_prunes_at_once() -> None:
     ramp = Gradual(begin=Step.parse("5it"), end=Step.parse("5it")).ramp(0.1, 100, 10)
-    assert [ramp.density_at(step) for step in (4, 5, 6)] == [1.0, 0.1, 0.1]
+    assert [ramp.value_at(step) for step in (4, 5, 6)] == [1.0, 0.1, 0.1]
     assert [step for step in range(100) if ramp.updates_at(step)] == [5]
+
+
+def test_soft_movements_threshold_rises_as_densities_fall() -> None:
+    soft = SoftMovement(threshold=0.4, begin=Step.parse("2it"), end=Step.parse("12it"), every=Step.parse("5it"), power=3.0)
+    ramp = soft.ramp(total_steps=20, steps_per_epoch=5)
+    assert [step for step in range(21) if ramp.updates_at(step)] == [2, 7, 12]
+    assert [ramp.value_at(step) for step in (0, 2, 7, 12, 20)] == pytest.approx([0, 0, 0.4 * (1 - 0.5**3), 0.4, 0.4])
+    assert SoftMovement().ramp(400, 10).end == 300
+    with pytest.raises(PruningError, match="soft-movement: begin = 0 and end = 500 do not lie in order"):
+        SoftMovement(end=Step.parse("500it")).ramp(100, 10)
 
 
 def test_dynamic_drop_fraction_is_rigls_cosine() -> None:
@@ -121,7 +131,19 @@ def test_a_schedule_is_made_from_its_options_and_has_levels(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: OneShot(density=(1.2,)), lambda: Iterative(keep_each=1), lambda: OneShot(density=()), lambda: Dynamic(drop=2.0)]
+    "make",
+    [
+        lambda: OneShot(density=(1.2,)),
+        lambda: Iterative(keep_each=1),
+        lambda: OneShot(density=()),
+        lambda: Dynamic(drop=2.0),
+        lambda: SoftMovement(strength=()),
+        lambda: SoftMovement(strength=(1.0, -1.0)),
+        lambda: SoftMovement(threshold=1.0),
+        lambda: SoftMovement(threshold=0.0),
+        lambda: SoftMovement(rate=0.0),
+        lambda: SoftMovement(power=0.0),
+    ],
 )
 def test_impossible_settings_are_refused(make: object) -> None:
     with pytest.raises(PruningError):

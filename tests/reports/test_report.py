@@ -14,6 +14,7 @@ from generated_studies import GeneratedStudy
 from rich.console import Console
 
 from secateur.errors import InputError
+from secateur.reports.drawing import draw
 from secateur.reports.report import write_report
 from secateur.reports.study import Reported
 from secateur.reports.tables import write_tables
@@ -262,3 +263,20 @@ def test_the_terminal_names_every_arm_and_verdict(study: GeneratedStudy) -> None
         assert verdict.arm in printed
         assert verdict.verdict in printed
     assert "Diverged, and counted as losses: late, level 2, replicate 1." in " ".join(printed.split())
+
+
+class Outcomes(GeneratedStudy):
+    """Densities come out of training: each replicate has its own."""
+
+    def frame(self) -> pl.DataFrame:
+        own = pl.col("density") * (1 + 0.1 * (pl.col("replicate") - 1))
+        return super().frame().with_columns(pl.when(pl.col("level") > 0).then(own).otherwise("density"))
+
+
+def test_a_level_has_one_density_where_its_replicates_differ() -> None:
+    same, differing = draw(Reported(GeneratedStudy())), draw(Reported(Outcomes()))
+    for name in ("quality", "curves", "layers"):
+        lefts = [[row["left"] for row in drawn.datasets[name]] for drawn in (same, differing)]
+        assert lefts[0] == lefts[1]
+        assert len(set(lefts[0])) == 6
+    assert differing.specs["curves:valid_accuracy"] == same.specs["curves:valid_accuracy"]

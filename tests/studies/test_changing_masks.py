@@ -8,9 +8,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tiny_studies import contents, run_tiny
+import torch
+from tiny_studies import RECIPE, contents, run_tiny
 
+from secateur.errors import RecipeError
 from secateur.studies import faults
+from secateur.studies import run as studies
 from secateur.studies.results import Study
 from secateur.training.states import State
 
@@ -19,6 +22,11 @@ SCHEDULES = {
     "gradual": ("'magnitude'", "'layer'", GRADUAL),
     "gradual-movement": ("'movement'", "'global'", GRADUAL),
     "gradual-snip": ("'snip'", "'global'", GRADUAL),
+    "soft-movement": (
+        "'movement'",
+        "'global'",
+        "{ name = 'soft-movement', strength = [0.0, 3.0, 10.0], rate = 10.0, end = '9it', every = '2it' }",
+    ),
     "static": ("'random'", "'erk'", "{ name = 'dynamic', method = 'static', density = [0.4], every = '2it' }"),
     "set": ("'random'", "'uniform'", "{ name = 'dynamic', method = 'set', density = [0.4], every = '2it' }"),
     "rigl": ("'random'", "'erk'", "{ name = 'dynamic', method = 'rigl', density = [0.4], every = '2it' }"),
@@ -40,7 +48,7 @@ def masks_of(study: Study, row: dict[str, object]) -> dict[int, State]:
     return {int(name.removeprefix("mask/")): State.from_bytes(study.store.read(stored.key, name)) for name in names}
 
 
-@pytest.mark.parametrize("name", sorted(SCHEDULES))
+@pytest.mark.parametrize("name", sorted(SCHEDULES.keys() - {"soft-movement"}))
 def test_the_study_ends_at_the_densities_asked_for(name: str, tmp_path: Path) -> None:
     frame = run_tiny(tmp_path, settings(name)).frame().filter(pl.col("arm") == "only")
     assert set(frame["status"]) == {"done"}
@@ -92,18 +100,63 @@ def test_an_early_bird_stops_its_search_and_trains_the_ticket_in_full(tmp_path: 
     assert study.cost()["only"]["steps"] == 18
 
 
-@pytest.mark.parametrize("name", ["gradual-movement", "snfs", "early-bird"])
-@pytest.mark.parametrize("count", [2, 5, 7])
+def test_soft_movement_keeps_the_less_the_stronger_it_pulls(tmp_path: Path) -> None:
+    study = run_tiny(tmp_path, settings("soft-movement"))
+    rows = study.frame().filter(pl.col("arm") == "only").sort("level")
+    assert set(rows["status"]) == {"done"}
+    assert set(rows["execution"]) == {"dense"}
+    assert 1 > rows["density"][0] > rows["density"][1] > rows["density"][2] > 0, "without a strength, movement alone prunes"
+    for row in rows.iter_rows(named=True):
+        masks = masks_of(study, row)
+        assert set(masks) <= {0, 2, 4, 6, 8, 9}
+        ordered = [masks[step].mask for step in sorted(masks)]
+        assert ordered[0].density == 1
+        assert all((later & earlier) == later != earlier for earlier, later in itertools.pairwise(ordered))
+        assert ordered[-1].density == row["density"]
+        assert row["best_step"] >= max(masks), "a state of a denser network is no result at this density"
+        end = State.from_bytes(study.store.read(row["node"], "state/end"))
+        assert end.mask == ordered[-1]
+        assert all(
+            torch.count_nonzero(tensor) <= ordered[-1].pattern(name).kept for name, tensor in end.whole().items() if name in end.mask
+        )
+
+
+def test_until_soft_movement_has_trained_its_density_is_unknown(tmp_path: Path) -> None:
+    prepared = studies.prepare(str(RECIPE), store=tmp_path, settings=settings("soft-movement"))
+    assert [cell.density for cell in prepared.plan.cells if cell.arm == "only"] == [None] * 3
+    rows = prepared.study.frame().filter(pl.col("arm") == "only")
+    assert rows.select("density", "sparsity", "compression").null_count().row(0) == (3, 3, 3)
+    assert len(set(studies.labels(prepared.plan).values())) == len(studies.labels(prepared.plan))
+
+
+@pytest.mark.parametrize(
+    ("arm", "reason"),
+    [
+        ("{ score = 'magnitude', scope = 'global', schedule = { name = 'soft-movement' } }", "they are movement"),
+        ("{ score = 'movement', scope = 'layer', schedule = { name = 'soft-movement' } }", "nothing competes"),
+        ("{ score = 'movement', scope = 'global', floor = 3, schedule = { name = 'soft-movement' } }", "nothing competes"),
+        ("{ score = 'movement', schedule = { name = 'one-shot' } }", "grows while training"),
+        ("{ score = 'random', schedule = { name = 'early-bird' } }", "says nothing"),
+    ],
+)
+def test_what_cannot_be_combined_is_refused_before_anything_runs(arm: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=rf"tiny.toml: arms.only: prune: .* cannot be combined with .*{reason}"):
+        studies.prepare(str(RECIPE), store=tmp_path, settings=["replicates=1", f"arms={{ only = {{ prune = {arm} }} }}"])
+
+
+@pytest.mark.parametrize("name", ["gradual", "gradual-movement", "soft-movement", "rigl", "snfs", "early-bird"])
+@pytest.mark.parametrize("count", [4, 5, 7])
 def test_a_kill_in_the_middle_of_training_changes_nothing(name: str, count: int, tmp_path: Path) -> None:
-    run_tiny(tmp_path / "whole", settings(name))
+    run_tiny(tmp_path / "whole", settings(name), arms=["only"])
     child = os.fork()
     if child == 0:
         try:
             faults.arm(f"checkpoint.after-rename:{count}")
-            run_tiny(tmp_path / "killed", settings(name))
+            run_tiny(tmp_path / "killed", settings(name), arms=["only"])
         finally:
             os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status)
-    run_tiny(tmp_path / "killed", settings(name))
+    assert list((tmp_path / "killed").rglob("mask-*.safetensors")), "killed while a mask changed"
+    run_tiny(tmp_path / "killed", settings(name), arms=["only"])
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")

@@ -20,6 +20,7 @@ class Combination:
     schedule: str | None = None
     kinds: frozenset[str] = frozenset()
     rates: bool = False
+    floor: bool = False
     rounds: int = 1
     dynamic_method: str | None = None
 
@@ -40,6 +41,10 @@ def _trait(entry: Entry[Any] | None, trait: str) -> bool:
 
 def _named(entry: Entry[Any] | None, *names: str) -> bool:
     return entry is not None and entry.name in names
+
+
+def _other_than(entry: Entry[Any] | None, name: str) -> bool:
+    return entry is not None and entry.name != name
 
 
 REFUSALS: tuple[Refusal, ...] = (
@@ -72,12 +77,22 @@ REFUSALS: tuple[Refusal, ...] = (
         lambda c: c.rates and c.scope is not None and not c.scope.traits["rates"],
     ),
     Refusal(
-        "score movement", "schedules one-shot, iterative, dynamic, early-bird", "it grows while training: schedule gradual collects it",
-        lambda c: _trait(c.score, "in_loop") and c.schedule is not None and c.schedule != "gradual",
+        "score movement", "schedules one-shot, iterative, dynamic, early-bird",
+        "it grows while training: schedules gradual and soft-movement collect it",
+        lambda c: _trait(c.score, "in_loop") and c.schedule not in (None, "gradual", "soft-movement"),
+    ),
+    Refusal(
+        "schedule soft-movement", "scores other than movement", "its scores are learned while training, and they are movement",
+        lambda c: c.schedule == "soft-movement" and _other_than(c.score, "movement"),
+    ),
+    Refusal(
+        "schedule soft-movement", "scopes other than global, units other than weight, rates, a floor",
+        "nothing competes: each weight's score is held against one threshold",
+        lambda c: c.schedule == "soft-movement" and (_other_than(c.scope, "global") or _other_than(c.unit, "weight") or c.rates or c.floor),
     ),
     Refusal(
         "schedule dynamic", "units other than weight", "dropping and growing is of single weights",
-        lambda c: c.schedule == "dynamic" and c.unit is not None and c.unit.name != "weight",
+        lambda c: c.schedule == "dynamic" and _other_than(c.unit, "weight"),
     ),
     Refusal(
         "schedule dynamic (set, rigl, snfs)", "scopes gate and neuron", "renewals keep the count of each layer, not of each gate or neuron",
@@ -130,6 +145,7 @@ def refusal(
     schedule: str | None = None,
     kinds: Iterable[str] = (),
     rates: bool = False,
+    floor: bool = False,
     rounds: int = 1,
     dynamic_method: str | None = None,
 ) -> Refusal | None:
@@ -138,7 +154,7 @@ def refusal(
         score=scores.entry(score) if score is not None else None,
         scope=scopes.entry(scope) if scope is not None else None,
         unit=units.entry(unit) if unit is not None else None,
-        schedule=schedule, kinds=frozenset(kinds), rates=rates, rounds=rounds, dynamic_method=dynamic_method,
+        schedule=schedule, kinds=frozenset(kinds), rates=rates, floor=floor, rounds=rounds, dynamic_method=dynamic_method,
     )  # fmt: skip
     return next((row for row in REFUSALS if row.offends(chosen)), None)
 

@@ -1,4 +1,4 @@
-"""Movement (Sanh et al. 2020): a score that grows while training. State and pure update; the loop carries it."""
+"""Movement (Sanh et al. 2020): a score that grows while training. The loop carries it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PruningError
-from secateur.masks import Mask, parameters_of
+from secateur.masks import Mask
 from secateur.pruning.scores import Batches, Loss, Scores
 from secateur.registry import scores
 
@@ -18,7 +18,7 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Movement:
-    """-sum over steps of rate * w * dL/dw, one tensor a parameter: positive where training moves a weight away from zero.
+    """-sum over steps of rate * w * dL/dw, one tensor a parameter, of its shape: positive where training moves a weight away from zero.
 
     Equation 3 of the paper, where the straight-through gradient of a score is w * dL/dw with respect to the *masked* weight: so `gradients`
     are dense, taken before pruned positions are masked, and a pruned weight goes on collecting as long as its (latent) weight is handed in.
@@ -26,38 +26,29 @@ class Movement:
 
     scores: Tensors
 
-    @classmethod
-    def zero(cls, model: nn.Module, mask: Mask) -> Movement:
-        """No movement yet."""
-        return cls({name: torch.zeros_like(parameter, requires_grad=False) for name, parameter in parameters_of(model, mask).items()})
+    def update_(self, weights: Tensors, gradients: Tensors, rate: float, strength: float = 0.0) -> None:
+        """Descend the loss by one step, in place: weights before the step, gradients there, the learning rate of scores.
 
-    def updated(self, weights: Tensors, gradients: Tensors, rate: float) -> Movement:
-        """The movement after one more step: weights before the step, gradients there, the learning rate of scores."""
-        return Movement({name: score - rate * weights[name].detach() * gradients[name].detach() for name, score in self.scores.items()})
-
-    def update_(self, weights: Tensors, gradients: Tensors, rate: float) -> None:
-        """As `updated`, in place: what the loop calls, at one pass over the weights."""
+        With a `strength`, descend the loss + strength * the mean of sigmoid(S) over all scores: soft movement's regulariser.
+        """
+        count = sum(score.numel() for score in self.scores.values())
         for name, score in self.scores.items():
+            slope = torch.sigmoid(score) * torch.sigmoid(-score) if strength else None
             score.addcmul_(weights[name].detach(), gradients[name].detach(), value=-rate)
+            if slope is not None:
+                score.sub_(slope, alpha=rate * strength / count)
 
-    def kept_above(self, threshold: float, prunable: Mask) -> Mask:
-        """Soft movement: keep what scores sigmoid(S) > `threshold`, among `prunable`. `penalised` pulls scores down."""
-        if not 0 < threshold < 1:
-            raise PruningError(f"soft movement: a threshold of {threshold} lies outside of (0, 1)")
-        return prunable.map(
+    def kept_above(self, threshold: float, mask: Mask) -> Mask:
+        """Soft movement: of what `mask` keeps, what scores sigmoid(S) > `threshold`."""
+        return mask.map(
             lambda name, pattern: pattern.with_kept(pattern.flags() & (torch.sigmoid(self.scores[name]) > threshold).cpu().numpy())
         )
-
-    def penalised(self, strength: float) -> Movement:
-        """Soft movement's regulariser: one step of gradient descent on `strength` * the mean over all weights of sigmoid(S)."""
-        count = sum(score.numel() for score in self.scores.values())
-        changes = {name: torch.sigmoid(score) * torch.sigmoid(-score) / count for name, score in self.scores.items()}
-        return Movement({name: score - strength * changes[name] for name, score in self.scores.items()})
 
 
 @scores.register("movement", needs_batches=False, needs_loss=False, signed=True, in_loop=True)
 def movement(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | None, generator: torch.Generator | None) -> Scores:
-    """Movement (Sanh et al. 2020): -sum of w * dL/dw over training, ranked to a density (hard movement). Schedule gradual collects it."""
+    """Movement (Sanh et al. 2020): -sum of w * dL/dw over training, which schedules gradual (hard) and soft-movement collect."""
     raise PruningError(
-        "score 'movement' grows while training, where schedule 'gradual' collects it: there is nothing to score at one moment"
+        "score 'movement' grows while training, where schedule 'gradual' or 'soft-movement' collects it: "
+        "there is nothing to score at one moment"
     )

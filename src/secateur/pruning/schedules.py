@@ -1,6 +1,6 @@
 """When to prune and how far: frozen settings, and pure functions of the step.
 
-`densities()` of a schedule lists the densities of levels 1, 2, … (level 0 is dense).
+`densities()` of a schedule lists the densities of levels 1, 2, … (level 0 is dense); none where density comes out of training.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Iterative:
 
 @dataclass(frozen=True, slots=True)
 class Ramp:
-    """Density from `initial` to `final` over the steps `begin` to `end`, renewed every `every` steps (all in optimiser steps)."""
+    """A density or threshold, from `initial` to `final` over steps `begin` to `end`, renewed every `every` (all in optimiser steps)."""
 
     initial: float
     final: float
@@ -83,8 +83,8 @@ class Ramp:
     every: int
     power: float
 
-    def density_at(self, step: int) -> float:
-        """Density due at `step`: final + (initial - final) * (1 - (step - begin) / (end - begin))**power, held outside.
+    def value_at(self, step: int) -> float:
+        """What is due at `step`: final + (initial - final) * (1 - (step - begin) / (end - begin))**power, held outside.
 
         Zhu & Gupta 2017, equation 1, in densities; they use power 3.
         """
@@ -129,11 +129,45 @@ class Gradual:
 
     def ramp(self, final: float, total_steps: int, steps_per_epoch: int) -> Ramp:
         """The ramp to `final` in a training of `total_steps`; `PruningError` when it does not fit into the training."""
-        begin = self.begin.iterations(steps_per_epoch)
-        end = self.end.iterations(steps_per_epoch) if self.end is not None else total_steps * 3 // 4
-        if not 0 <= begin <= end <= total_steps:
-            raise PruningError(f"gradual: begin = {begin} and end = {end} do not lie in order within a training of {total_steps} steps")
+        begin, end = _moments("gradual", self.begin, self.end, total_steps, steps_per_epoch)
         return Ramp(self.initial, final, begin, end, _positive("gradual", "every", self.every, steps_per_epoch), self.power)
+
+
+@schedules.register("soft-movement", levels="independent")
+@dataclass(frozen=True, kw_only=True)
+class SoftMovement:
+    """Prune inside one training run what scores sigmoid(S) <= a rising threshold; a level each `strength`, whose density comes out.
+
+    Sanh et al. 2020: scores S, zero at first, descend the loss + `strength` * the mean of sigmoid(S), at the learning rate `rate` (times
+    the factor that `train.learning_rate` gives the step). The threshold rises from 0 at `begin` to `threshold` at `end` (None: at three
+    quarters of training), polynomially; `every` is the time between updates of the mask.
+    """
+
+    strength: tuple[float, ...] = (10.0,)
+    threshold: float = 0.1
+    rate: float = 1000.0
+    begin: Step = _START
+    end: Step | None = None
+    every: Step = _HUNDRED_STEPS
+    power: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not self.strength or min(self.strength) < 0:
+            raise PruningError(f"soft-movement: strength = {list(self.strength)}; give at least one, none below 0")
+        if not 0 < self.threshold < 1:
+            raise PruningError(f"soft-movement: threshold = {self.threshold} lies outside of (0, 1)")
+        for key, value in (("rate", self.rate), ("power", self.power)):
+            if value <= 0:
+                raise PruningError(f"soft-movement: {key} = {value} is not positive")
+
+    def densities(self) -> tuple[float, ...]:
+        """None: the densities of the levels come out of training."""
+        return ()
+
+    def ramp(self, total_steps: int, steps_per_epoch: int) -> Ramp:
+        """The threshold's ramp in a training of `total_steps`; `PruningError` when it does not fit into the training."""
+        begin, end = _moments("soft-movement", self.begin, self.end, total_steps, steps_per_epoch)
+        return Ramp(0.0, self.threshold, begin, end, _positive("soft-movement", "every", self.every, steps_per_epoch), self.power)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +267,7 @@ class EarlyBird:
         return max(distances) < self.threshold
 
 
-Schedule = OneShot | Iterative | Gradual | Dynamic | EarlyBird
+Schedule = OneShot | Iterative | Gradual | SoftMovement | Dynamic | EarlyBird
 
 
 def exponential_densities(start: float, target: float, rounds: int) -> tuple[float, ...]:
@@ -254,6 +288,15 @@ def _check_densities(schedule: str, densities: Sequence[float]) -> None:
     for density in densities:
         if not 0 <= density <= 1:
             raise PruningError(f"{schedule}: density {density} lies outside of [0, 1]")
+
+
+def _moments(schedule: str, begin: Step, end: Step | None, total_steps: int, steps_per_epoch: int) -> tuple[int, int]:
+    """Where a ramp begins and ends, in optimiser steps; None is three quarters of training."""
+    first = begin.iterations(steps_per_epoch)
+    last = end.iterations(steps_per_epoch) if end is not None else total_steps * 3 // 4
+    if not 0 <= first <= last <= total_steps:
+        raise PruningError(f"{schedule}: begin = {first} and end = {last} do not lie in order within a training of {total_steps} steps")
+    return first, last
 
 
 def _positive(schedule: str, key: str, length: Step, steps_per_epoch: int) -> int:

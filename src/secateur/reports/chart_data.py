@@ -29,6 +29,14 @@ def series(reported: Reported) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def densities(reported: Reported) -> dict[tuple[str, int], float]:
+    """The density of each series at each level, the mean over its replicates: where density comes out of training, they differ."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for row in reported.results.drop_nulls("density").iter_rows(named=True):
+        found.setdefault((series_of(row), row["level"]), []).append(row["density"])
+    return {place: statistics.fmean(replicates) for place, replicates in found.items()}
+
+
 def points(reported: Reported, column: str) -> Rows:
     """Mean and 95 % interval over replicates of `column`, one row a series and level; dense at 100 %."""
     rule, rows = reported.rule, []
@@ -109,13 +117,12 @@ def curves(reported: Reported) -> Rows:
     """Every evaluation while training, with its series and the kept weights of its run."""
     if reported.curves.is_empty():
         return []
-    known = reported.results.drop_nulls("density")
-    densities = {(series_of(row), row["level"]): row["density"] for row in known.iter_rows(named=True)}
+    kept_at = densities(reported)
     columns = curve_columns(reported)
     rows = []
     for row in reported.curves.iter_rows(named=True):
         name = series_of(row)
-        density = densities.get((name, row["level"]), 1.0)
+        density = kept_at.get((name, row["level"]), 1.0)
         kept = {"series": name, "level": row["level"], "replicate": row["replicate"], "step": row["step"], "left": say.density(density)}
         rows.append(kept | {column: row[column] for column in columns})
     return rows
@@ -126,8 +133,7 @@ def layer_points(reported: Reported) -> Rows:
     frame = reported.layers
     if frame.is_empty():
         return []
-    known = reported.results.drop_nulls("density")
-    overall = {(series_of(row), row["level"]): row["density"] for row in known.iter_rows(named=True)}
+    overall = densities(reported)
     keys = ["arm", *[c for c in frame.columns if c.startswith("factor.")], "level", "parameter", "kind"]
     means = frame.group_by(keys, maintain_order=True).agg(pl.col("kept").mean(), pl.col("prunable").mean())
     rows = []

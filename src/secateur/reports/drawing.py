@@ -112,10 +112,7 @@ def window(points: Rows, runs: Rows, marks: Sequence[float], most: float) -> cha
 
 def densities(reported: Reported) -> list[str]:
     """The densities of a study as they are written, dense first, without repetition."""
-    pairs = {
-        (row["level"], say.density(row["density"])): row["density"]
-        for row in reported.results.select("level", "density").drop_nulls().iter_rows(named=True)
-    }
+    pairs = {(level, say.density(density)): density for (_, level), density in chart_data.densities(reported).items()}
     ordered = sorted(pairs, key=lambda pair: -pairs[pair])
     return list(dict.fromkeys(text for _, text in ordered)) or [say.density(1.0)]
 

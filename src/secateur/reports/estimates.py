@@ -73,8 +73,9 @@ def graph_table(prepared: Prepared, expected: dict[str, Any]) -> Table:
         table.add_column(column)
     for arm in prepared.study.arms:
         cells = [cell for cell in prepared.plan.cells if cell.arm == arm]
-        densities = sorted({cell.density for cell in cells}, reverse=True)
+        densities = sorted({cell.density for cell in cells if cell.density is not None}, reverse=True)
         shown = ", ".join(f"{density:.3g}" for density in densities[:6]) + (", …" if len(densities) > 6 else "")
+        shown = ", ".join(filter(None, [shown, "as they come out" if any(cell.density is None for cell in cells) else ""]))
         waiting = len({cell.train.key for cell in cells} & left)
         table.add_row(arm, str(len({cell.level for cell in cells})), shown, str(len({cell.replicate for cell in cells})), str(waiting))
     return table

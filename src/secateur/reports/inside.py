@@ -13,7 +13,7 @@ from secateur.analysis import statistics as st
 from secateur.analysis.forgetting import class_changes, confusion, forgotten_examples
 from secateur.analysis.verdicts import DENSE
 from secateur.analysis.weights import heat_map, histogram, nearest_words, radar
-from secateur.reports.chart_data import Rows, series_of
+from secateur.reports.chart_data import Rows, densities, series_of
 from secateur.reports.study import Reported
 
 MOST_CLASSES = 30
@@ -181,6 +181,4 @@ def _radar(label: str, tensor: NDArray[Any], vocabulary: Sequence[str], looked_a
 
 
 def _densities(reported: Reported) -> dict[tuple[str, int], str]:
-    return {
-        (series_of(row), row["level"]): say.density(row["density"]) for row in reported.results.drop_nulls("density").iter_rows(named=True)
-    }
+    return {place: say.density(density) for place, density in densities(reported).items()}

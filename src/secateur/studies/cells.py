@@ -11,14 +11,17 @@ from secateur.studies.graph import Node
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of the results: the trained network of an arm at a level, and its reading of the test split."""
+    """One row of the results: the trained network of an arm at a level, and its reading of the test split.
+
+    `density` is the one aimed at; None where it comes out of training.
+    """
 
     arm: str
     level: int
     replicate: int
     factors: Mapping[str, Any]
     data: str
-    density: float
+    density: float | None
     train: Node
     evaluate: Node
     mask: Node | None

@@ -13,6 +13,7 @@ from typing import Any
 
 from secateur.data.dataset import Dataset
 from secateur.errors import InputError, PruningError, RecipeError, UnknownName
+from secateur.pruning.combinations import check
 from secateur.pruning.rewind import Rewind
 from secateur.registry import datasets, learning_rates, models, node_kinds, optimizers, schedules, scopes, scores, tasks, units
 from secateur.seeds import seed_for
@@ -132,7 +133,7 @@ class _Planner:
                 yield self._cell(condition, arm, level, density, train, mask, factors)
 
     def _cell(
-        self, condition: _Condition, arm: str, level: int, density: float, train: Node, mask: Node | None, factors: Mapping[str, Any]
+        self, condition: _Condition, arm: str, level: int, density: float | None, train: Node, mask: Node | None, factors: Mapping[str, Any]
     ) -> Cell:
         return Cell(
             arm, level, condition.replicate, factors, condition.dataset.label, density, train, condition.evaluate(train), mask
@@ -199,8 +200,8 @@ class _Condition:
         spec = {**self._problem(), "split": "test", "batch": self.settings["evaluate_batch"], "threads": self.planner.threads}
         return Node("evaluate", spec, (Parent("state", train, state),))
 
-    def levels(self) -> Iterator[tuple[float, Node, Node | None]]:
-        """(density aimed at, training, mask) of levels 1, 2, …"""
+    def levels(self) -> Iterator[tuple[float | None, Node, Node | None]]:
+        """(density aimed at, training, mask) of levels 1, 2, …; no density where it comes out of training."""
         if self.mask_source is not None:
             for density, train, mask in self.mask_source.levels():
                 if mask is None:
@@ -213,6 +214,7 @@ class _Condition:
             "iterative": self._iterative,
             "one-shot": self._one_shot,
             "gradual": self._within,
+            "soft-movement": self._soft_movement,
             "dynamic": self._within,
             "early-bird": self._early_bird,
         }
@@ -242,19 +244,23 @@ class _Condition:
 
     def _within(self, pruning: Pruning) -> Iterator[tuple[float, Node, Node | None]]:
         for density in pruning.schedule.densities():
-            yield density, self._train_changing(pruning, density), None
+            yield density, self._train_changing(pruning, {"density": density}), None
+
+    def _soft_movement(self, pruning: Pruning) -> Iterator[tuple[None, Node, None]]:
+        for strength in pruning.schedule.strength:
+            yield None, self._train_changing(pruning, {"strength": strength}), None
 
     def _early_bird(self, pruning: Pruning) -> Iterator[tuple[float, Node, Node | None]]:
         for density in pruning.schedule.densities():
-            search = self._train_changing(pruning, density)
+            search = self._train_changing(pruning, {"density": density})
             yield density, self._retrain(search, search), search
 
-    def _train_changing(self, pruning: Pruning, density: float) -> Node:
-        """Training in which the mask changes."""
-        options = {key: value for key, value in pruning.schedule_table.items() if key not in ("final", "density")}
+    def _train_changing(self, pruning: Pruning, level: Mapping[str, float]) -> Node:
+        """Training in which the mask changes; `level` is what sets it apart from the schedule's other levels."""
+        options = {key: value for key, value in pruning.schedule_table.items() if key not in ("final", "density", "strength")}
         table = {
             **self._pruned_how(pruning),
-            "density": density,
+            **level,
             "schedule": options,
             "seed": self._seed("prune"),
             "batches": pruning.batches,
@@ -378,17 +384,26 @@ class _Condition:
             self.planner.networks.check_selectors(self.model, self.dataset.shape, self.dataset.digest, bound["prunable"], bound["rates"])
         except InputError as error:
             raise RecipeError(f"{where}: {error}") from None
+        scope, unit = self._component(scopes, bound["scope"], "prune.scope"), self._component(units, bound["unit"], "prune.unit")
+        schedule = entry.make(**bind(entry, options, f"{where}.schedule"))
+        try:
+            check(
+                score=score["name"], scope=scope["name"], unit=unit["name"], schedule=entry.name, rates=bool(bound["rates"]),
+                floor=bound["floor"] > 0, rounds=options.get("rounds", 1), dynamic_method=options.get("method"),
+            )  # fmt: skip
+        except PruningError as error:
+            raise RecipeError(f"{where}: {error}") from None
         return Pruning(
             score=score,
-            scope=self._component(scopes, bound["scope"], "prune.scope"),
-            unit=self._component(units, bound["unit"], "prune.unit"),
+            scope=scope,
+            unit=unit,
             prunable=bound["prunable"],
             rates=bound["rates"],
             floor=bound["floor"],
             batches=bound["batches"] if scores.entry(score["name"]).traits.get("needs_batches") else 0,
             source=bound["source"],
             schedule_table=schedule_spec,
-            schedule=entry.make(**bind(entry, options, f"{where}.schedule")),
+            schedule=schedule,
         )
 
     def _base_densities(self) -> tuple[float, ...]:

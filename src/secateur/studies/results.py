@@ -242,10 +242,11 @@ class Study:
         trained, evaluated = self._node(cell["train"]), self._node(cell["evaluate"])
         layers = self._layers(cell)
         prunable, kept = sum(layer["prunable"] for layer in layers), sum(layer["kept"] for layer in layers)
-        density = kept / prunable if prunable else float(cell["density"])
+        density: float | None = kept / prunable if prunable else cell["density"]  # none yet where it comes out of training
         facts = trained.facts if trained is not None else {}
         row: dict[str, Any] = {"study": self.name, "preset": self.preset, "data": cell["data"], **_identity(cell)}
-        row.update(density=density, sparsity=1 - density, compression=-math.log10(density) if density else None)
+        sparsity = None if density is None else 1 - density
+        row.update(density=density, sparsity=sparsity, compression=-math.log10(density) if density else None)
         row.update({f"test_{name}": value for name, value in (evaluated.facts["metrics"] if evaluated else {}).items()})
         row.update({name: value for name, value in facts.get("best", {}).items() if name.startswith("valid_")})
         row.update(

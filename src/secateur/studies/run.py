@@ -221,7 +221,8 @@ def labels(plan: Plan) -> dict[str, str]:
     rows: dict[tuple[str, int, int, str], str] = {}
     for cell in plan.cells:
         factors = "".join(f" {path.rpartition('.')[2]}={value}" for path, value in cell.factors.items())
-        row = f"{cell.arm}{f' {cell.density:.3g}' if cell.level else ''}{factors} #{cell.replicate}"
+        level = f" level {cell.level}" if cell.density is None else f" {cell.density:.3g}" if cell.level else ""
+        row = f"{cell.arm}{level}{factors} #{cell.replicate}"
         rows[cell.arm, cell.level, cell.replicate, str(cell.factors)] = row
         for node in (cell.train, cell.evaluate, cell.mask):
             if node is not None:

@@ -14,14 +14,14 @@ from secateur.analysis.signs import Ablation, ablated
 from secateur.data.dataset import Dataset
 from secateur.errors import PruningError, StoreError
 from secateur.masks import Mask, parameters_of
-from secateur.pruning.schedules import Dynamic, EarlyBird, Gradual
+from secateur.pruning.schedules import Dynamic, EarlyBird, Gradual, SoftMovement
 from secateur.registry import learning_rates, node_kinds, optimizers, schedules, scores
 from secateur.steps import Step
 from secateur.studies.nodes import Checkpoints, ParentLink, Result, Workplace, lines, stopwatch
 from secateur.studies.options import read
 from secateur.studies.prune_node import TrainingBatches, layer_facts
 from secateur.studies.store import Artefact
-from secateur.training.changing_masks import ChangingMask, DynamicSparsity, EarlyBirdSearch, GradualPruning, How
+from secateur.training.changing_masks import ChangingMask, DynamicSparsity, EarlyBirdSearch, GradualPruning, How, SoftMovementPruning
 from secateur.training.execution import Execution, executed, make_dense, make_sparse
 from secateur.training.loop import Actions, Run, Seeds, Settings, make_run, train
 from secateur.training.masking import KeepPruned
@@ -145,13 +145,15 @@ def _changing_mask(spec: Mapping[str, Any], run: Run, keeper: KeepPruned, masks:
     table = spec["pruning"]
     entry = schedules.entry(table["schedule"]["name"])
     schedule = entry.make(**read(entry, _without_name(table["schedule"])))
+    earlier = masks.take_up(run.step) if run.step else []
+    if isinstance(schedule, SoftMovement):
+        return SoftMovementPruning(schedule, table["strength"], tuple(table["prunable"]), keeper, masks.add)
     needs_batches = scores.entry(table["score"]["name"]).traits.get("needs_batches")
     batches = TrainingBatches(run.dataset, run.settings.batch, run.seeds.data_order, table["batches"]) if needs_batches else None
     how = How(
         table["density"], tuple(table["prunable"]), _plain(table["score"]), _plain(table["scope"]), _plain(table["unit"]), table["rates"],
         table["floor"], table["seed"], batches,
     )  # fmt: skip
-    earlier = masks.take_up(run.step) if run.step else []
     if isinstance(schedule, Gradual):
         return GradualPruning(schedule, how, keeper, masks.add, execution)
     if isinstance(schedule, Dynamic):

@@ -1,4 +1,4 @@
-"""Masks that change while training: gradual pruning, dynamic sparsity, and the Early-Bird search.
+"""Masks that change while training: gradual pruning, soft movement, dynamic sparsity, and the Early-Bird search.
 
 Each is a set of callables for the loop's points. What they gather from step to step lies in `run.gathered`, which
 checkpoints hold, so that a killed run goes on with the same masks; everything else is a function of the step.
@@ -19,7 +19,7 @@ from secateur.pruning.drawing import draw_mask
 from secateur.pruning.dynamic import clear
 from secateur.pruning.keeping import keep
 from secateur.pruning.movement import Movement
-from secateur.pruning.schedules import Dynamic, EarlyBird, Gradual
+from secateur.pruning.schedules import Dynamic, EarlyBird, Gradual, SoftMovement
 from secateur.registry import dynamic_methods, scores
 from secateur.seeds import generator
 from secateur.training.execution import Execution, make_dense, make_sparse
@@ -104,11 +104,7 @@ class GradualPruning:
     def gradients(self, run: Run) -> None:
         """Gather movement."""
         if self.gathers:
-            assert run.mask is not None
-            parameters = parameters_of(run.model, run.mask)
-            moved = Movement({name: run.gathered.setdefault(name, torch.zeros_like(parameter)) for name, parameter in parameters.items()})
-            rate = run.optimizer.param_groups[0]["lr"]
-            moved.update_(parameters, {name: _gradient(parameter) for name, parameter in parameters.items()}, rate)
+            _gather_movement(run, run.optimizer.param_groups[0]["lr"])
 
     def updated(self, run: Run) -> None:
         """Prune to where the ramp is now."""
@@ -119,7 +115,7 @@ class GradualPruning:
     def _prune(self, run: Run) -> bool:
         """Draw the mask of this step, if it is another one; the layers are dense then."""
         assert run.mask is not None
-        density = min(self.ramp.density_at(run.step), 1.0)
+        density = min(self.ramp.value_at(run.step), 1.0)
         if run.step < self.ramp.begin or density >= run.mask.density:
             return False
         make_dense(run)
@@ -134,6 +130,42 @@ class GradualPruning:
         run.best, run.waited = None, 0  # a better state of a denser network is no result at this density
         self.drawn(run.step, run.mask)
         return True
+
+
+class SoftMovementPruning:
+    """Prunes what scores below a rising threshold (Sanh et al. 2020, soft movement); `strength` pulls the scores down.
+
+    What is pruned stays so: its weights are zero, and collect no more movement.
+    """
+
+    def __init__(self, schedule: SoftMovement, strength: float, prunable: tuple[str, ...], keeper: KeepPruned, drawn: Drawn) -> None:
+        self.schedule, self.strength, self.prunable, self.keeper, self.drawn = schedule, strength, prunable, keeper, drawn
+
+    def start(self, run: Run) -> None:
+        """Begin with everything kept."""
+        self.ramp = self.schedule.ramp(run.total, run.steps_per_epoch)
+        if run.mask is None:
+            run.mask = prunable_mask(run.model, self.prunable)
+            self.drawn(run.step, run.mask)
+        self.keeper.enforce(run)
+
+    def forward(self, run: Run) -> None:
+        """Nothing is changed."""
+
+    def gradients(self, run: Run) -> None:
+        """Take the scores' step."""
+        _gather_movement(run, self.schedule.rate * run.factor(run.step), self.strength)
+
+    def updated(self, run: Run) -> None:
+        """Prune to where the threshold is now."""
+        assert run.mask is not None
+        if self.ramp.updates_at(run.step):
+            mask = Movement(run.gathered).kept_above(self.ramp.value_at(run.step), run.mask)
+            if mask.kept < run.mask.kept:
+                run.mask = mask
+                run.best, run.waited = None, 0  # a better state of a denser network is no result at this density
+                self.keeper.enforce(run)
+                self.drawn(run.step, mask)
 
 
 class DynamicSparsity:
@@ -203,7 +235,7 @@ class DynamicSparsity:
         self.drawn(run.step, renewed.mask)
 
 
-def stays_dense(schedule: Gradual | Dynamic | EarlyBird, score: str) -> bool:
+def stays_dense(schedule: Gradual | SoftMovement | Dynamic | EarlyBird, score: str) -> bool:
     """Whether training needs dense layers throughout: gradients of pruned weights at every step, or the whole network."""
     if isinstance(schedule, Dynamic):
         return bool(dynamic_methods.entry(schedule.method).traits["needs_momentum"])
@@ -239,6 +271,14 @@ class EarlyBirdSearch:
             self.drawn(run.step, self.masks[-1])
             if self.schedule.settled(self.masks):
                 run.until = run.step
+
+
+def _gather_movement(run: Run, rate: float, strength: float = 0.0) -> None:
+    """Take a step of the movement that `run.gathered` holds, by the gradients that are there."""
+    assert run.mask is not None
+    parameters = parameters_of(run.model, run.mask)
+    moved = Movement({name: run.gathered.setdefault(name, torch.zeros_like(parameter)) for name, parameter in parameters.items()})
+    moved.update_(parameters, {name: _gradient(parameter) for name, parameter in parameters.items()}, rate, strength)
 
 
 def _gradient(parameter: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import polars as pl
 
 from secateur.analysis import phrasing as say
 from secateur.reports.analyses import Analysis
-from secateur.reports.chart_data import series_of
+from secateur.reports.chart_data import densities, series_of
 from secateur.reports.study import Reported
 
 Identity = Mapping[str, Any]
@@ -17,7 +17,7 @@ Identity = Mapping[str, Any]
 
 def analyses(reported: Reported, sizes: Iterable[tuple[Identity, int, Mapping[str, float]]]) -> Iterator[Analysis]:
     """Root mean squares of each parameter's kept weights over training, network by network; for a study that measured them."""
-    density = {(series_of(row), row["level"]): row["density"] for row in reported.results.drop_nulls("density").iter_rows(named=True)}
+    density = densities(reported)
     rows = []
     for identity, step, of_parameters in sizes:
         series, level = series_of(identity), identity["level"]

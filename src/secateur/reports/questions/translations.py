@@ -12,7 +12,7 @@ from secateur.analysis import phrasing as say
 from secateur.analysis.verdicts import DENSE
 from secateur.metrics import corpus_bleu
 from secateur.reports.analyses import Analysis, Table
-from secateur.reports.chart_data import series_of
+from secateur.reports.chart_data import densities, series_of
 from secateur.reports.questions import arms
 from secateur.reports.study import Reported
 
@@ -24,7 +24,7 @@ _FEWEST = 20
 
 def analyses(reported: Reported, samples: Iterable[tuple[Identity, Sequence[Mapping[str, str]], str]]) -> Iterator[Analysis]:
     """BLEU by length, with a few sentences as each network translates them, of a study of translation."""
-    density = {(series_of(row), row["level"]): row["density"] for row in reported.results.drop_nulls("density").iter_rows(named=True)}
+    density = densities(reported)
     rows: list[dict[str, Any]] = []
     shown: dict[tuple[str, int], Sequence[Mapping[str, str]]] = {}
     for identity, sentences, signature in samples:
