@@ -160,3 +160,9 @@ def test_a_kill_in_the_middle_of_training_changes_nothing(name: str, count: int,
     assert list((tmp_path / "killed").rglob("mask-*.safetensors")), "killed while a mask changed"
     run_tiny(tmp_path / "killed", settings(name), arms=["only"])
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["gradual", "rigl", "soft-movement"])
+def test_a_mask_that_changes_is_always_enforced(name: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="train.masking: 'gradients'"):
+        run_tiny(tmp_path, [*settings(name), "train.masking='gradients'"])

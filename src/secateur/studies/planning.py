@@ -257,6 +257,10 @@ class _Condition:
 
     def _train_changing(self, pruning: Pruning, level: Mapping[str, float]) -> Node:
         """Training in which the mask changes; `level` is what sets it apart from the schedule's other levels."""
+        if self.settings["masking"] != "enforced":
+            raise RecipeError(
+                f"{self.where}: train.masking: {self.settings['masking']!r} holds the mask of a ticket; one that changes is always enforced"
+            )
         options = {key: value for key, value in pruning.schedule_table.items() if key not in ("final", "density", "strength")}
         table = {
             **self._pruned_how(pruning),
