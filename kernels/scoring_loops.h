@@ -108,20 +108,32 @@ SECATEUR_INLINE Vec<double, W> in_double(const T* from) {
 
 template <class T>
 void add_squares(const T* vectors, std::int64_t rows, std::int64_t columns, double* totals, std::int64_t begin, std::int64_t end) {
-    constexpr int W = widest<double>, parts = 8;  // sums that stay in registers
-    std::int64_t first = begin;
-    for (; first + W * parts <= end; first += W * parts) {
-        Vec<double, W> sums[parts];
-        SECATEUR_UNROLL for (int j = 0; j < parts; ++j) sums[j] = load<W>(totals + first + j * W);
-        for (std::int64_t row = 0; row < rows; ++row)
-            SECATEUR_UNROLL for (int j = 0; j < parts; ++j) {
-                const Vec<double, W> x = in_double<W>(vectors + row * columns + first + j * W);
-                sums[j] += x * x;
-            }
-        SECATEUR_UNROLL for (int j = 0; j < parts; ++j) store<W>(totals + first + j * W, sums[j]);
+    constexpr int W = widest<double>, at_once = 4;
+    constexpr std::int64_t piece = 1024;  // sums that stay near
+    for (std::int64_t first = begin; first < end; first += piece) {
+        const std::int64_t last = end - first < piece ? end : first + piece;
+        for (std::int64_t row = 0; row < rows; row += at_once) {
+            const auto add = [&](int count) {
+                const T* x = vectors + row * columns;
+                std::int64_t i = first;
+                for (; i + W <= last; i += W) {
+                    Vec<double, W> sum = load<W>(totals + i);
+                    SECATEUR_UNROLL for (int j = 0; j < count; ++j) {
+                        const Vec<double, W> number = in_double<W>(x + j * columns + i);
+                        __builtin_prefetch(x + (at_once + j) * columns + i);
+                        sum += number * number;
+                    }
+                    store<W>(totals + i, sum);
+                }
+                for (; i < last; ++i)
+                    for (int j = 0; j < count; ++j) totals[i] += double(x[j * columns + i]) * double(x[j * columns + i]);
+            };
+            if (row + at_once <= rows)
+                add(at_once);
+            else
+                add(int(rows - row));
+        }
     }
-    for (std::int64_t row = 0; row < rows; ++row)
-        for (std::int64_t i = first; i < end; ++i) totals[i] += double(vectors[row * columns + i]) * double(vectors[row * columns + i]);
 }
 
 template <int W>

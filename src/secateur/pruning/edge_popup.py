@@ -82,7 +82,7 @@ def _start(parameter: Tensor, draw: torch.Generator) -> Tensor:
     fan_in = max(1, parameter[0].numel() if parameter.dim() > 1 else 1)
     bound = 1 / math.sqrt(fan_in)
     start = torch.empty(parameter.shape)
-    for part in torch.split(start.view(-1), 1 << 14):  # so many stay near from operation to operation
+    for part in torch.split(start.view(-1), 1 << 16):  # so many stay near from operation to operation
         part.uniform_(generator=draw).mul_(2).sub_(1).mul_(bound)
     return start.to(parameter.device, parameter.dtype)
 

@@ -255,7 +255,9 @@ class _LinearFunctions(TorchFunctionMode):
             return passed if bias is None else passed + bias
         if self._singles.stand_ins:
             args, kwargs = tree_map_only(Tensor, self._singles.seen, (args, kwargs))
-            self._fixed.update(id(its) for its in self._singles.magnitudes.values())
+            magnitudes = {id(its) for its in self._singles.magnitudes.values()}
+            self._fixed |= magnitudes
+            self._scored |= magnitudes
         if function is F.embedding or function is torch.embedding:
             table, tokens = (args[1], args[0]) if function is F.embedding else (args[0], args[1])
             return self._looked_up(table, tokens.shape)

@@ -38,22 +38,18 @@ def _scored(model: nn.Module, mask: Mask, batches: Batches | None, singly: bool)
     """The scores, and whether all are finite; `singly`: with `SingleVectors`."""
     kinds = parameter_kinds(model)
     with evaluated(model, mask):
-        weights: dict[str, Tensor] = {}
-        if singly:
-            of = {
-                entry.parameter: model.get_parameter(entry.parameter)
-                for entry in linear_maps(model)
-                if entry.kind == "linear" and not entry.tied
-            }
-            weights = {name: _unpruned(its.detach(), mask, name) for name, its in of.items() if name in mask and SingleVectors.takes(its)}
+        linear = {name: model.get_parameter(name).detach() for name in mask if singly and kinds[name] == "linear"}
+        weights = {name: _unpruned(weight, mask, name) for name, weight in linear.items() if SingleVectors.takes(weight)}
         singles = SingleVectors(weights)
         tensors: dict[str, Tensor] = dict(singles.stand_ins)
         for name, parameter in model.named_parameters():
-            if name in mask and name not in tensors:
+            if name in weights:
+                continue
+            if name in mask:
                 tensors[name] = _unpruned(parameter.detach(), mask, name).to(torch.float64, copy=True).abs_().requires_grad_(True)
             elif kinds[name] == "bias" or "bias" in name.rpartition(".")[2]:
-                tensors.setdefault(name, torch.zeros_like(parameter, dtype=torch.float64, requires_grad=False))
-            elif name not in tensors:
+                tensors[name] = torch.zeros_like(parameter, dtype=torch.float64, requires_grad=False)
+            else:
                 tensors[name] = parameter.detach().to(torch.float64, copy=True).abs_()
         for name, buffer in model.named_buffers():
             tensors[name] = buffer.double() if buffer.is_floating_point() else buffer
