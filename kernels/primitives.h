@@ -90,6 +90,22 @@ struct PopupStep {  // s -= rate b, of b = momentum b + g, g = slope weight sign
 };
 
 template <class T>
+struct Squares {  // t + g^2, times w^2 by the divisor; where `first`, t are gradients too, to be squared
+    T* totals;
+    const T* gradients;          // null: none
+    const T* weights;            // null: no product
+    T divisor;
+    bool first;
+};
+
+template <class T>
+struct Flow {  // one example through a layer whose weights enter by their magnitudes, in double precision
+    const T* weights;            // (rows, columns)
+    const double* x;             // (columns)
+    std::int64_t rows, columns;
+};
+
+template <class T>
 struct Primitives {
     void (*product)(const Product<T>&, int panel);
     void (*gradients)(const Gradients<T>&, int panel);
@@ -112,12 +128,15 @@ struct Primitives {
     // totals[i] += |weights[i] gradients[i]| over [begin, end); where `first`, totals need hold nothing yet, and may be the gradients
     void (*add_changes)(const T* weights, const T* gradients, T* totals, bool first, std::int64_t begin, std::int64_t end);
     void (*popup_step)(const PopupStep<T>&, std::int64_t begin, std::int64_t end);
-    // totals[i] times weights[i]^2 by `divisor`, in place
-    void (*times_squares)(T* totals, const T* weights, T divisor, std::int64_t begin, std::int64_t end);
+    void (*squares)(const Squares<T>&, std::int64_t begin, std::int64_t end);
     // scores[r, c] = |weights[r, c] norms[c]| of the rows [begin, end)
     void (*weigh)(const T* weights, const T* norms, std::int64_t columns, T* scores, std::int64_t begin, std::int64_t end);
     // totals[c] += the sum over rows of vectors[r, c]^2, of the columns [begin, end)
     void (*add_squares)(const T* vectors, std::int64_t rows, std::int64_t columns, double* totals, std::int64_t begin, std::int64_t end);
+    // y[r] = the sum over c of |weights[r, c]| x[c], of the rows [begin, end)
+    void (*flow_on)(const Flow<T>&, double* y, std::int64_t begin, std::int64_t end);
+    // dx[c] = the sum over r of |weights[r, c]| dy[r], and scores[r, c] = |weights[r, c]| dy[r] x[c], of the columns [begin, end): their sum
+    double (*flow_back)(const Flow<T>&, const double* dy, double* dx, double* scores, std::int64_t begin, std::int64_t end);
 };
 
 struct InstructionSet {

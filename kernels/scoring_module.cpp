@@ -1,8 +1,12 @@
 // Python's face of what scores compute beside the passes of the network. Arrays are numpy's.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 
+#include <atomic>
+#include <cmath>
 #include <initializer_list>
+#include <optional>
 #include <stdexcept>
 
 #include "parallel.h"
@@ -36,6 +40,12 @@ void shared(std::int64_t count, std::int64_t work, int threads, F&& range) {
 }
 
 template <class T>
+Flow<T> flow_of(const Array<const T, 2>& weights, const Array<const double>& x) {
+    check_lengths(weights.shape(1), {x.shape(0)});
+    return {weights.data(), x.data(), std::int64_t(weights.shape(0)), std::int64_t(weights.shape(1))};
+}
+
+template <class T>
 void bind(nb::module_& module) {
     module.def(
         "add_changes",
@@ -61,15 +71,16 @@ void bind(nb::module_& module) {
         "weights"_a.noconvert(), "slopes"_a.noconvert(), "scores"_a.noconvert(), "buffers"_a.noconvert(), "rate"_a, "momentum"_a, "decay"_a, "first"_a,
         "threads"_a, "scores -= rate * buffers, of buffers = momentum * buffers + slopes * weights * sign(scores) + decay * scores.");
     module.def(
-        "times_squares",
-        [](const Array<T>& totals, const Array<const T>& weights, double divisor, int threads) {
+        "squares",
+        [](const Array<T>& totals, const std::optional<Array<const T>>& gradients, const std::optional<Array<const T>>& weights, double divisor, bool first,
+           int threads) {
             const std::size_t size = totals.shape(0);
-            check_lengths(size, {weights.shape(0)});
-            shared(std::int64_t(size), std::int64_t(size), threads, [&](std::int64_t begin, std::int64_t end) {
-                primitives<T>().times_squares(totals.data(), weights.data(), T(divisor), begin, end);
-            });
+            check_lengths(size, {gradients ? gradients->shape(0) : size, weights ? weights->shape(0) : size});
+            const Squares<T> squares{totals.data(), gradients ? gradients->data() : nullptr, weights ? weights->data() : nullptr, T(divisor), first};
+            shared(std::int64_t(size), std::int64_t(size), threads, [&](std::int64_t begin, std::int64_t end) { primitives<T>().squares(squares, begin, end); });
         },
-        "totals"_a.noconvert(), "weights"_a.noconvert(), "divisor"_a, "threads"_a, "totals *= weights**2 / divisor.");
+        "totals"_a.noconvert(), "gradients"_a.noconvert().none(), "weights"_a.noconvert().none(), "divisor"_a, "first"_a, "threads"_a,
+        "totals = (totals + gradients**2) * weights**2 / divisor, without the parts that are None; where `first`, totals are squared before.");
     module.def(
         "weigh",
         [](const Array<const T, 2>& weights, const Array<const T>& norms, const Array<T, 2>& scores, int threads) {
@@ -91,6 +102,30 @@ void bind(nb::module_& module) {
             });
         },
         "vectors"_a.noconvert(), "totals"_a.noconvert(), "threads"_a, "totals[c] += the sum over rows of vectors[r, c]**2.");
+    module.def(
+        "flow_on",
+        [](const Array<const T, 2>& weights, const Array<const double>& x, const Array<double>& y, int threads) {
+            const Flow<T> flow = flow_of(weights, x);
+            check_lengths(weights.shape(0), {y.shape(0)});
+            shared(flow.rows, flow.rows * flow.columns, threads,
+                   [&](std::int64_t begin, std::int64_t end) { primitives<T>().flow_on(flow, y.data(), begin, end); });
+        },
+        "weights"_a.noconvert(), "x"_a.noconvert(), "y"_a.noconvert(), "threads"_a, "y = |weights| x.");
+    module.def(
+        "flow_back",
+        [](const Array<const T, 2>& weights, const Array<const double>& x, const Array<const double>& dy, const Array<double>& dx,
+           const Array<double, 2>& scores, int threads) {
+            const Flow<T> flow = flow_of(weights, x);
+            check_lengths(weights.shape(0), {dy.shape(0), scores.shape(0)});
+            check_lengths(weights.shape(1), {dx.shape(0), scores.shape(1)});
+            std::atomic<bool> finite = true;
+            shared(flow.columns, flow.rows * flow.columns, threads, [&](std::int64_t begin, std::int64_t end) {
+                if (!std::isfinite(primitives<T>().flow_back(flow, dy.data(), dx.data(), scores.data(), begin, end))) finite = false;
+            });
+            return finite.load();
+        },
+        "weights"_a.noconvert(), "x"_a.noconvert(), "dy"_a.noconvert(), "dx"_a.noconvert(), "scores"_a.noconvert(), "threads"_a,
+        "dx = |weights|^T dy, and scores = |weights| * dy x^T. Whether the sums of scores are finite: then all are.");
 }
 
 }  // namespace

@@ -84,6 +84,15 @@ void fill(const Flat<const std::uint8_t>& bits, const Flat<T>& values, double va
 }
 
 template <class T>
+void copy(const Flat<const std::uint8_t>& bits, const Flat<const T>& values, const Flat<T>& copied) {
+    const std::size_t size = values.shape(0);
+    if (copied.shape(0) != size) throw std::invalid_argument("arrays must fit each other");
+    const std::uint8_t* set = bits_of(bits, size);
+    const nb::gil_scoped_release released;
+    copy_where(set, std::int64_t(size), values.data(), copied.data());
+}
+
+template <class T>
 double magnitude(const Flat<const std::uint8_t>& bits, const Flat<const T>& values) {
     const std::size_t size = values.shape(0);
     const std::uint8_t* set = bits_of(bits, size);
@@ -121,6 +130,8 @@ void bind(nb::module_& module) {
                "Set the bits of the `stay` kept weights of largest |weight|, and of `grow` others: of largest |growth|, or drawn by the seed.");
     module.def("fill_where", &fill<T>, "bits"_a.noconvert(), "values"_a.noconvert(), "value"_a, "but"_a.noconvert() = nb::none(),
                "values[i] = value wherever bit i is set, and not set in `but`.");
+    module.def("copy_where", &copy<T>, "bits"_a.noconvert(), "values"_a.noconvert(), "copied"_a.noconvert(),
+               "copied[i] = values[i] wherever bit i is set, else zero.");
     module.def("magnitude_where", &magnitude<T>, "bits"_a.noconvert(), "values"_a.noconvert(), "The sum of |values[i]| over the bits set.");
 }
 

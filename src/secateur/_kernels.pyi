@@ -241,14 +241,27 @@ def popup_step(
 ) -> None:
     """scores -= rate * buffers, of buffers = momentum * buffers + slopes * weights * sign(scores) + decay * scores."""
 
-def times_squares(totals: Numbers, weights: Numbers, divisor: float, threads: int) -> None:
-    """totals *= weights**2 / divisor."""
+def squares(totals: Numbers, gradients: Numbers | None, weights: Numbers | None, divisor: float, first: bool, threads: int) -> None:
+    """totals = (totals + gradients**2) * weights**2 / divisor, without what is None; where `first`, totals are squared before."""
 
 def weigh(weights: Numbers, norms: Numbers, scores: Numbers, threads: int) -> None:
     """scores[r, c] = |weights[r, c] * norms[c]|."""
 
 def add_squares(vectors: Numbers, totals: NDArray[np.float64], threads: int) -> None:
     """totals[c] += the sum over rows of vectors[r, c]**2."""
+
+def flow_on(weights: Numbers, x: NDArray[np.float64], y: NDArray[np.float64], threads: int) -> None:
+    """y = |weights| x."""
+
+def flow_back(
+    weights: Numbers,
+    x: NDArray[np.float64],
+    dy: NDArray[np.float64],
+    dx: NDArray[np.float64],
+    scores: NDArray[np.float64],
+    threads: int,
+) -> bool:
+    """dx = |weights|^T dy, and scores = |weights| * dy x^T. Whether the sums of scores are finite: then all are."""
 
 def renew(
     weights: Numbers,
@@ -264,6 +277,9 @@ def renew(
 
 def fill_where(bits: Bits, values: Numbers, value: float, but: Bits | None = None) -> None:
     """values[i] = value wherever bit i is set, and not set in `but`, in place."""
+
+def copy_where(bits: Bits, values: Numbers, copied: Numbers) -> None:
+    """copied[i] = values[i] wherever bit i is set, else zero."""
 
 def magnitude_where(bits: Bits, values: Numbers) -> float:
     """The sum of |values[i]| over the bits set."""

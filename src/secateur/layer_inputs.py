@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
 import torch
@@ -49,8 +50,10 @@ def watched(model: nn.Module, maps: Sequence[LinearMap], visit: Visit) -> Iterat
         handles.append(module.register_forward_hook(hook, with_kwargs=True))
 
     def watch_layers(module: Any, its: list[LinearMap]) -> None:
-        def forward(input: Tensor | PackedSequence, hx: Any = None) -> Any:
+        def forward(module: Any, input: Tensor | PackedSequence, hx: Any = None) -> Any:
             args = (input, hx)
+            if not any(module is original for original in replaced):  # a copy that was made within
+                return type(module).forward(module, *args)
             if isinstance(input, PackedSequence) or input.dim() != 3 or module.proj_size or torch.is_grad_enabled():
                 output, found = type(module).forward(module, *args), _recurrent_inputs(module, args)
             else:
@@ -60,7 +63,7 @@ def watched(model: nn.Module, maps: Sequence[LinearMap], visit: Visit) -> Iterat
             return output
 
         replaced.append(module)
-        object.__setattr__(module, "forward", forward)
+        object.__setattr__(module, "forward", MethodType(forward, module))  # a method, so that a copy's runs the copy
 
     try:
         for name, its in by_module.items():
@@ -73,6 +76,7 @@ def watched(model: nn.Module, maps: Sequence[LinearMap], visit: Visit) -> Iterat
             handle.remove()
         for module in replaced:
             del module.__dict__["forward"]
+        replaced.clear()
 
 
 def _local_name(entry: LinearMap) -> str:

@@ -282,6 +282,74 @@ void test_selection(std::int64_t size, bool ties) {
     fill_where(candidates.data(), chosen.data(), size, filled.data(), T(99));
     for (std::int64_t i = 0; i < size; ++i)
         if ((filled[std::size_t(i)] == T(99)) != (is_set(candidates, i) && !is_set(chosen, i))) std::printf("a place is filled wrongly\n"), ++failures;
+    copy_where(candidates.data(), size, scores.data(), filled.data());
+    for (std::int64_t i = 0; i < size; ++i)
+        if (filled[std::size_t(i)] != (is_set(candidates, i) ? scores[std::size_t(i)] : T(0))) std::printf("a place is copied wrongly\n"), ++failures;
+}
+
+// What scores compute beside the passes of the network, of a layer, in two shares.
+template <class T>
+void test_scoring(std::int64_t rows, std::int64_t columns) {
+    char where[80];
+    std::snprintf(where, sizeof where, "scoring %ldx%ld", long(rows), long(columns));
+    const std::int64_t size = rows * columns, half = size / 2 / 64 * 64, middle = columns / 2;
+    const auto weights = numbers<T>(size, 30), gradients = numbers<T>(size, 31), before = numbers<T>(size, 32), norms = numbers<T>(columns, 33);
+    const auto both = [](std::int64_t between, std::int64_t end, auto&& call) { call(0, between), call(between, end); };
+    const auto wanted = [&](auto&& formula) {
+        std::vector<double> values;
+        for (std::int64_t i = 0; i < size; ++i) {
+            const auto at = std::size_t(i);
+            values.push_back(formula(double(before[at]), double(gradients[at]), double(weights[at])));
+        }
+        return values;
+    };
+    const Primitives<T>& kernels = primitives<T>();
+    for (const bool first : {false, true}) {
+        std::vector<T> totals = before;
+        both(half, size, [&](auto begin, auto end) { kernels.add_changes(weights.data(), gradients.data(), totals.data(), first, begin, end); });
+        expect_close(totals, wanted([&](double t, double g, double w) { return (first ? 0 : t) + std::abs(w * g); }), "changes", where);
+        for (const bool adds : {false, true})
+            for (const bool weighs : {false, true}) {
+                totals = before;
+                const Squares<T> squares{totals.data(), adds ? gradients.data() : nullptr, weighs ? weights.data() : nullptr, T(6), first};
+                both(half, size, [&](auto begin, auto end) { kernels.squares(squares, begin, end); });
+                const auto formula = [&](double t, double g, double w) { return ((first ? t * t : t) + adds * g * g) * (weighs ? w * w / 6 : 1); };
+                expect_close(totals, wanted(formula), "squares", where);
+            }
+        std::vector<T> scores = before, buffers(scores.size(), first ? T(NAN) : T(0.5));
+        const PopupStep<T> step{weights.data(), gradients.data(), scores.data(), buffers.data(), T(0.1), T(0.9), T(0.01), first};
+        both(half, size, [&](auto begin, auto end) { kernels.popup_step(step, begin, end); });
+        const auto gathered = [&](double s, double g, double w) { return (first ? 0 : 0.45) + g * w * ((s > 0) - (s < 0)) + 0.01 * s; };
+        expect_close(buffers, wanted(gathered), "buffers", where);
+        expect_close(scores, wanted([&](double s, double g, double w) { return s - 0.1 * gathered(s, g, w); }), "popup scores", where);
+    }
+    std::vector<T> weighed(weights.size(), T(NAN));
+    both(rows / 2, rows, [&](auto begin, auto end) { kernels.weigh(weights.data(), norms.data(), columns, weighed.data(), begin, end); });
+    const auto at = [&](std::int64_t r, std::int64_t c) { return std::size_t(r * columns + c); };
+    const auto x = numbers<double>(columns, 34), dy = numbers<double>(rows, 35);
+    std::vector<double> products(weights.size()), sums(std::size_t(columns), 1.0), y(std::size_t(rows), 0.0), dx(sums.size(), 0.0), scores(weights.size());
+    std::vector<double> found_sums = sums, found_y(y.size(), NAN), found_dx(dx.size(), NAN), found(scores.size(), NAN);
+    double all = 0;
+    for (std::int64_t r = 0; r < rows; ++r)
+        for (std::int64_t c = 0; c < columns; ++c) {
+            const auto row = std::size_t(r), column = std::size_t(c);
+            const double weight = std::abs(double(weights[at(r, c)]));
+            products[at(r, c)] = weight * std::abs(double(norms[column]));
+            sums[column] += weight * weight;
+            y[row] += weight * x[column];
+            dx[column] += weight * dy[row];
+            all += scores[at(r, c)] = weight * dy[row] * x[column];
+        }
+    expect_close(weighed, products, "weighed", where);
+    both(middle, columns, [&](auto begin, auto end) { kernels.add_squares(weights.data(), rows, columns, found_sums.data(), begin, end); });
+    expect_close(found_sums, sums, "sums of squares", where);
+    const Flow<T> flow{weights.data(), x.data(), rows, columns};
+    both(rows / 2, rows, [&](auto begin, auto end) { kernels.flow_on(flow, found_y.data(), begin, end); });
+    expect_close(found_y, y, "flow", where);
+    both(middle, columns, [&](auto begin, auto end) { all -= kernels.flow_back(flow, dy.data(), found_dx.data(), found.data(), begin, end); });
+    expect_close(found_dx, dx, "flow back", where);
+    expect_close(found, scores, "scores of flow", where);
+    if (!(std::abs(all) <= 1e-9 * double(size))) std::printf("%s: the sum of scores is wrong\n", where), ++failures;
 }
 
 // Runs of a stretch, a renewal and LAMP, against sorting.
@@ -387,6 +455,8 @@ int main(int argc, char** argv) {
     for (const std::int64_t size : {1, 100, 50'003})
         for (const bool ties : {false, true}) test_selection<float>(size, ties), test_selection<double>(size, ties);
     for (const std::int64_t size : {9, 100, 1'001, 50'003}) test_choices<float>(size), test_choices<double>(size);
+    for (const std::int64_t rows : {1, 7, 130})
+        for (const std::int64_t columns : {1, 9, 64, 301}) test_scoring<float>(rows, columns), test_scoring<double>(rows, columns);
     // Several callers at once share one pattern, whose plans are built on first use.
     const Matrix matrix(200, 300, 0.2, 14);
     const Pattern pattern = matrix.pattern();

@@ -76,3 +76,14 @@ def test_obd_is_signed_and_fisher_is_not(score: str, signed: bool) -> None:
     found = scores[score](model, prunable_mask(model), batches_of(model), loss, generator(0))
     assert scores.entry(score).traits["signed"] is signed
     assert any((values < 0).any() for values in found.values()) is signed
+
+
+def test_fisher_by_batch_over_several_batches_is_the_mean_of_squares() -> None:
+    model = mlp()
+    mask = prunable_mask(model)
+    for count in (2, 3, 4):
+        found = scores["fisher"](model, mask, iter(batches_of(model, count=count)), loss, generator(0), gradients="batch")
+        each = [scores["gradient"](model, mask, [batch], loss, generator(0)) for batch in batches_of(model, count=count)]
+        for name in mask:
+            mean = torch.stack([its[name].square() for its in each]).mean(0)
+            torch.testing.assert_close(found[name], model.get_parameter(name).detach().square() / 2 * mean)

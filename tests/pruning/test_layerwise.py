@@ -182,3 +182,19 @@ def test_what_has_no_inputs_is_refused() -> None:
         scores["sparsegpt"](model, prunable_mask(model, ["embedding"]), batches_of(model), None, generator(0))
     with pytest.raises(PruningError, match="calibration batches"):
         scores["wanda"](model, prunable_mask(model), None, None, generator(0))
+
+
+def test_a_copy_made_while_a_layer_is_watched_runs_by_itself() -> None:
+    model = drawn(nn.LSTM(3, 2, batch_first=True)).eval()
+    seen: list[str] = []
+    x = torch.randn(2, 4, 3, dtype=torch.float64, generator=generator(0))
+    with torch.no_grad():
+        expected = model(x)[0]
+        with watched(model, linear_maps(model), lambda entry, vectors: seen.append(entry.parameter)):
+            copied = copy.deepcopy(model)
+            model.weight_ih_l0.zero_()
+            torch.testing.assert_close(copied(x)[0], expected)
+            assert not seen
+            model(x)
+            assert set(seen) == {"weight_ih_l0", "weight_hh_l0"}
+        torch.testing.assert_close(copied(x)[0], expected)

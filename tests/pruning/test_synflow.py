@@ -161,3 +161,57 @@ def test_a_hundred_rounds_empty_no_layer_where_one_shot_does() -> None:
     assert emptied(1) != []
     assert emptied(100) == []
     assert linear_maps(model)
+
+
+class Unseen(torch.autograd.Function):
+    """x |W|^T, in terms that no mode of torch sees."""
+
+    @staticmethod
+    def forward(context, x: Tensor, weight: Tensor) -> Tensor:
+        context.save_for_backward(x, weight)
+        return x @ weight.T
+
+    @staticmethod
+    def backward(context, dy: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = context.saved_tensors
+        return dy @ weight, dy.T @ x
+
+
+class Uses(nn.Module):
+    """Two linear layers whose weights are read as `way` says; single precision, as networks are."""
+
+    def __init__(self, way) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 70), nn.Linear(70, 70)
+        self.way = way
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.way(self, self.first(x))
+
+
+@pytest.mark.parametrize(
+    ("way", "expected"),
+    [
+        (lambda net, x: net.second(x).relu_(), lambda w, x: x @ w.T),
+        (lambda net, x: net.second(net.second(x)), lambda w, x: x @ w.T @ w.T),
+        (lambda net, x: net.second(x) + x @ net.second.weight, lambda w, x: x @ w.T + x @ w),
+        (lambda net, x: net.second(x) * net.second.weight.sum(), lambda w, x: x @ w.T * w.sum()),
+        (lambda net, x: net.second(torch.stack([x, x])).sum(0), lambda w, x: 2 * (x @ w.T)),
+        (lambda net, x: nn.functional.linear(x, torch.cat([net.second.weight] * 2)), lambda w, x: x @ torch.cat([w, w]).T),
+        (lambda net, x: Unseen.apply(x, net.second.weight), lambda w, x: x @ w.T),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("density", [1.0, 0.3])
+def test_a_linear_layer_scores_alike_however_its_weight_is_used(way, expected, density: float) -> None:
+    model = Uses(way)
+    mask = prunable_mask(model)
+    if density < 1:
+        mask = keep({name: model.get_parameter(name).detach().abs() for name in mask}, mask, density)
+    first, second = (
+        (model.get_parameter(name).detach().double().abs() * mask[name]).requires_grad_(True) for name in ("first.weight", "second.weight")
+    )
+    total = expected(second, torch.ones(1, 6, dtype=torch.float64) @ first.T).sum()
+    gradients = torch.autograd.grad(total, [first, second])
+    found = synflow(model, mask=mask)
+    for name, weight, gradient in zip(found, (first, second), gradients, strict=True):
+        torch.testing.assert_close(found[name], weight.detach() * gradient, rtol=1e-12, atol=0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tiny_studies import RECIPE, contents, run_tiny
 
+from secateur.registry import scores
 from secateur.studies import run as studies
 from secateur.studies.planning import Plan
 
@@ -51,6 +52,15 @@ def test_every_setting_changes_every_training(setting: str, tmp_path: Path) -> N
 
 def test_a_default_written_out_is_the_default(tmp_path: Path) -> None:
     assert trainings(plan(tmp_path, "train.optimizer.eps=1e-8", "prune.score='magnitude'")) == trainings(plan(tmp_path))
+
+
+def test_a_scores_version_belongs_to_the_key_of_what_it_prunes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tables() -> list[dict[str, object]]:
+        return [node.spec["score"] for node in plan(tmp_path, "prune.score='magnitude'").graph.nodes if node.kind == "prune"]
+
+    assert all(table == {"name": "magnitude"} for table in tables())
+    monkeypatch.setitem(scores.entry("magnitude").traits, "version", 2)  # type: ignore[arg-type]
+    assert all(table == {"name": "magnitude", "version": 2} for table in tables())
 
 
 def test_threads_belong_to_the_key_and_replicates_differ(tmp_path: Path) -> None:

@@ -28,23 +28,33 @@ def add_changes_(totals: Tensor, weights: Tensor, gradients: Tensor, *, first: b
 def popup_step_(
     scores: Tensor, buffers: Tensor, slopes: Tensor, weights: Tensor, *, rate: float, momentum: float, decay: float, first: bool
 ) -> None:
-    """A step of SGD with momentum on scores whose magnitudes multiply the weights; `slopes` are those of the products. All of one shape."""
+    """A step of SGD with momentum on scores whose magnitudes multiply the weights; `slopes` are those of the products. All of one shape.
+
+    The `first` step reads nothing of the buffers.
+    """
     if _alike(scores, buffers, slopes, weights):
         flat = (_flat(weights), _flat(slopes), _flat(scores), _flat(buffers))
         _kernels.popup_step(*flat, rate, momentum, decay, first, torch.get_num_threads())
         return
     gradients = (slopes * weights).mul_(scores.sign()).add_(scores, alpha=decay)
-    buffers.mul_(0.0 if first else momentum).add_(gradients)
+    (buffers.zero_() if first else buffers.mul_(momentum)).add_(gradients)
     scores.add_(buffers, alpha=-rate)
 
 
 @torch.no_grad()
-def times_squares_(totals: Tensor, weights: Tensor, divisor: float) -> Tensor:
-    """totals *= weights**2 / divisor, both of one shape."""
-    if _alike(totals, weights):
-        _kernels.times_squares(_flat(totals), _flat(weights), divisor, torch.get_num_threads())
+def squares_(
+    totals: Tensor, gradients: Tensor | None = None, weights: Tensor | None = None, *, divisor: float = 1.0, first: bool = False
+) -> Tensor:
+    """totals = (totals + gradients**2) * weights**2 / divisor, without what is None; where `first`, totals are squared before."""
+    if _alike(totals, *(its for its in (gradients, weights) if its is not None)):
+        added, factors = (None if its is None else _flat(its) for its in (gradients, weights))
+        _kernels.squares(_flat(totals), added, factors, divisor, first, torch.get_num_threads())
         return totals
-    return totals.mul_(weights.square()).div_(divisor)
+    if first:
+        totals.square_()
+    if gradients is not None:
+        totals.addcmul_(gradients, gradients)
+    return totals if weights is None else totals.mul_(weights.square()).div_(divisor)
 
 
 @torch.no_grad()

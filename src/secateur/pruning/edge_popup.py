@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from secateur import _kernels
 from secateur.errors import PruningError
 from secateur.masks import Mask, Pattern, zero_where
 from secateur.pruning.arithmetic import popup_step_
@@ -49,7 +50,7 @@ def edge_popup(
         popup = {name: _start(parameter, generator_for(seed, name)) for name, parameter in parameters.items()}
         counts = {name: rounded(density * mask.pattern(name).prunable) for name in mask}
         used: dict[str, Tensor] = {}
-        buffers = {name: torch.zeros_like(its) for name, its in popup.items()}
+        buffers = {name: torch.empty_like(its) for name, its in popup.items()}
         walk = _again_and_again(batches)
         for step in range(steps):
             inputs, targets = next(walk)
@@ -68,16 +69,21 @@ def edge_popup(
 @torch.no_grad()
 def chosen(score: Tensor, prunable: Pattern, count: int, weight: Tensor, into: Tensor | None = None) -> Tensor:
     """`weight` at the `count` prunable places of largest |score|, zero elsewhere, in `into` if given; its gradient is asked for."""
-    pattern = prunable.with_bits(highest(as_array(score), prunable.bits(), count, magnitude=True))
+    bits = highest(as_array(score), prunable.bits(), count, magnitude=True)
     used = torch.empty_like(weight, memory_format=torch.contiguous_format) if into is None else into
-    zero_where(used.copy_(weight), pattern.complement())
+    if weight.device.type == "cpu" and weight.is_contiguous() and weight.dtype in (torch.float32, torch.float64):
+        _kernels.copy_where(bits, weight.detach().view(-1).numpy(), used.detach().view(-1).numpy())
+    else:
+        zero_where(used.copy_(weight), prunable.with_bits(bits).complement())
     return used.requires_grad_(True)
 
 
 def _start(parameter: Tensor, draw: torch.Generator) -> Tensor:
     fan_in = max(1, parameter[0].numel() if parameter.dim() > 1 else 1)
     bound = 1 / math.sqrt(fan_in)
-    start = torch.rand(parameter.shape, generator=draw).mul_(2).sub_(1).mul_(bound)
+    start = torch.empty(parameter.shape)
+    for part in torch.split(start.view(-1), 1 << 16):  # so many stay near from operation to operation
+        part.uniform_(generator=draw).mul_(2).sub_(1).mul_(bound)
     return start.to(parameter.device, parameter.dtype)
 
 

@@ -11,26 +11,33 @@ its magnitude, in double precision, and:
 - a **recurrent layer** runs one step back: with S the sum of gates, h = S(W x) + S(U S(W x)) at every position, whatever the length;
 - an **embedding** gives ones; where it is scored itself, every position gets the mean of all its rows: each word is there alike;
 - a bias takes part (as |b|) only where it is scored itself; masked positions carry nothing.
+
+Where one vector passes a linear layer, its scores |w| * dy x^T come with the backward pass, from weights as they are: `SingleVectors`.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 
+from secateur import _kernels
 from secateur.errors import PruningError
 from secateur.linear_maps import linear_maps
 
 
 @contextmanager
-def linearised(model: nn.Module, tensors: Mapping[str, Tensor], scored: Collection[str]) -> Iterator[None]:
+def linearised(model: nn.Module, tensors: Mapping[str, Tensor], scored: Collection[str], singles: SingleVectors) -> Iterator[None]:
     """Within it, calls of `model` follow the linearisation. `tensors`: what stands in for its parameters and buffers; `scored`: names."""
     replaced: list[tuple[nn.Module, Any]] = []
     modules = dict(model.named_modules())
@@ -41,7 +48,7 @@ def linearised(model: nn.Module, tensors: Mapping[str, Tensor], scored: Collecti
             if make is not None:
                 replaced.append((module, module.__dict__.get("forward")))
                 object.__setattr__(module, "forward", make(module))
-        with _LinearFunctions(tensors, scored):
+        with _LinearFunctions(tensors, scored, singles):
             yield
     finally:
         for module, forward in replaced:
@@ -49,6 +56,74 @@ def linearised(model: nn.Module, tensors: Mapping[str, Tensor], scored: Collecti
                 del module.__dict__["forward"]
             else:
                 object.__setattr__(module, "forward", forward)
+
+
+class SingleVectors:
+    """Weights (outputs, inputs) of linear layers that one vector passes: no copy in double precision is made of them, and no gradient.
+
+    What stands in for one holds no number; `linearised` passes vectors through the weight itself, and gives every other use of it its
+    magnitudes in double precision. `anchor` is what to ask the gradient of, so that the backward pass leaves `scores`.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        nothing = torch.tensor(torch.nan, dtype=torch.float64)
+        self.stand_ins = {name: nothing.expand(weight.shape) for name, weight in weights.items()}
+        self.scores: dict[str, Tensor] = {}
+        self.magnitudes: dict[str, Tensor] = {}
+        self.finite = True  # all of the scores are
+        self.anchor = torch.zeros((), dtype=torch.float64, requires_grad=True)
+        self._weights = weights
+        self._names = {id(its): name for name, its in self.stand_ins.items()}
+
+    @staticmethod
+    def takes(weight: Tensor) -> bool:
+        """Whether it can be passed so."""
+        return weight.device.type == "cpu" and weight.is_contiguous() and weight.dtype in (torch.float32, torch.float64)
+
+    def passed(self, x: Tensor, weight: Tensor) -> Tensor | None:
+        """|weight| x for what stands in for a weight, and one vector x; else None."""
+        name = self._names.get(id(weight))
+        if name is None or x.numel() != x.shape[-1] or x.device.type != "cpu" or x.dtype != torch.float64:
+            return None
+        return _Passed.apply(x, self.anchor, self._weights[name], functools.partial(self._add, name))  # type: ignore[no-any-return,no-untyped-call]
+
+    def seen(self, value: Any) -> Any:
+        """What anything but a linear layer sees of a value: the magnitudes, of what stands in for a weight."""
+        name = self._names.get(id(value))
+        if name is None:
+            return value
+        if name not in self.magnitudes:
+            self.magnitudes[name] = self._weights[name].to(torch.float64, copy=True).abs_().requires_grad_(True)
+        return self.magnitudes[name]
+
+    def _add(self, name: str, scores: Tensor, finite: bool) -> None:
+        self.finite &= finite
+        self.scores[name] = self.scores[name].add_(scores) if name in self.scores else scores
+
+
+class _Passed(torch.autograd.Function):
+    """y = |W| x for one vector; backwards dx = |W|^T dy, and |W| * dy x^T is handed on."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, anchor: Tensor, weight: Tensor, hand_on: Callable[[Tensor, bool], None]) -> Tensor:
+        y = x.new_empty(*x.shape[:-1], weight.shape[0])
+        _kernels.flow_on(weight.numpy(), _vector(x), _vector(y), torch.get_num_threads())
+        context.save_for_backward(x)
+        context.weight, context.hand_on = weight, hand_on
+        return y
+
+    @staticmethod
+    def backward(context: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:
+        (x,) = context.saved_tensors
+        dx, scores = torch.empty_like(x, memory_format=torch.contiguous_format), dy.new_empty(context.weight.shape)
+        threads = torch.get_num_threads()
+        finite = _kernels.flow_back(context.weight.numpy(), _vector(x), _vector(dy), _vector(dx), scores.numpy(), threads)
+        context.hand_on(scores, finite)
+        return dx, None, None, None
+
+
+def _vector(x: Tensor) -> NDArray[np.float64]:
+    return x.detach().contiguous().view(-1).numpy()
 
 
 def _recurrent_flow(module: Any) -> Callable[..., Any]:
@@ -167,13 +242,22 @@ _PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.b
 class _LinearFunctions(TorchFunctionMode):
     """Replaces the functions that a forward pass calls."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], scored: Collection[str]) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], scored: Collection[str], singles: SingleVectors) -> None:
         super().__init__()
+        self._singles = singles
         self._fixed = {id(tensor) for tensor in tensors.values()}
         self._scored = {id(tensors[name]) for name in scored}
 
     def __torch_function__(self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
+        if function is F.linear and len(args) > 1 and (passed := self._singles.passed(args[0], args[1])) is not None:
+            bias = args[2] if len(args) > 2 else kwargs.get("bias")
+            return passed if bias is None else passed + bias
+        if self._singles.stand_ins:
+            args, kwargs = tree_map_only(Tensor, self._singles.seen, (args, kwargs))
+            magnitudes = {id(its) for its in self._singles.magnitudes.values()}
+            self._fixed |= magnitudes
+            self._scored |= magnitudes
         if function is F.embedding or function is torch.embedding:
             table, tokens = (args[1], args[0]) if function is F.embedding else (args[0], args[1])
             return self._looked_up(table, tokens.shape)

@@ -1,6 +1,7 @@
 """Scores that read the weights alone. A score is one number a weight: higher is kept.
 
-Traits: `needs_batches`, `needs_loss`; `signed` (may be negative: no squares or averages of magnitudes); `in_loop` (grows while training).
+Traits: `needs_batches`, `needs_loss`; `signed` (may be negative: no squares or averages of magnitudes); `in_loop` (grows while training);
+`version` of its code, raised when its results change: it belongs to the keys of nodes that use it. None: the first.
 """
 
 from __future__ import annotations

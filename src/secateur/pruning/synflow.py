@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from secateur.errors import PruningError
 from secateur.linear_maps import linear_maps, parameter_kinds
 from secateur.masks import Mask, zero_where
-from secateur.pruning.flow import linearised
+from secateur.pruning.flow import SingleVectors, linearised
 from secateur.pruning.gradients import device_of, evaluated, owned, placed
 from secateur.pruning.scores import Batches, Loss, Scores
 from secateur.registry import scores
@@ -18,42 +18,70 @@ from secateur.registry import scores
 _TOKENS = 8
 
 
-@scores.register("synflow", needs_batches=True, needs_loss=False, signed=False)
+@scores.register("synflow", needs_batches=True, needs_loss=False, signed=False, version=2)
 def synflow(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | None, generator: torch.Generator | None) -> Scores:
     """SynFlow (Tanaka et al. 2020): |w| * dR/d|w|, R the sum of outputs for an input of ones. Linearised as `flow` states, in double.
 
     Of `batches` only the shape of the first is read; without any it is guessed where the first layer is linear or an embedding. One
     round is not SynFlow: the paper takes 100, at exponential densities. Pruned weights pass nothing.
     """
+    found, finite = _scored(model, mask, batches, singly=True)
+    if not finite:  # or so it seems: something may have read a weight unseen
+        found, _ = _scored(model, mask, batches, singly=False)
+    for name, value in found.items():
+        if not finite and not torch.isfinite(value).all():
+            raise PruningError(f"score 'synflow' is not finite for {name!r}: the network holds something that has no linearisation")
+    return found
+
+
+def _scored(model: nn.Module, mask: Mask, batches: Batches | None, singly: bool) -> tuple[Scores, bool]:
+    """The scores, and whether all are finite; `singly`: with `SingleVectors`."""
     kinds = parameter_kinds(model)
     with evaluated(model, mask):
-        tensors: dict[str, Tensor] = {}
+        linear = {name: model.get_parameter(name).detach() for name in mask if singly and kinds[name] == "linear"}
+        weights = {name: _unpruned(weight, mask, name) for name, weight in linear.items() if SingleVectors.takes(weight)}
+        singles = SingleVectors(weights)
+        tensors: dict[str, Tensor] = dict(singles.stand_ins)
         for name, parameter in model.named_parameters():
-            magnitude = parameter.detach().to(torch.float64, copy=True).abs_()
+            if name in weights:
+                continue
             if name in mask:
-                if mask.pattern(name).kept < parameter.numel():
-                    zero_where(magnitude, mask.pattern(name).complement())
-                magnitude.requires_grad_(True)
+                tensors[name] = _unpruned(parameter.detach(), mask, name).to(torch.float64, copy=True).abs_().requires_grad_(True)
             elif kinds[name] == "bias" or "bias" in name.rpartition(".")[2]:
-                magnitude = torch.zeros_like(magnitude)
-            tensors[name] = magnitude
+                tensors[name] = torch.zeros_like(parameter, dtype=torch.float64, requires_grad=False)
+            else:
+                tensors[name] = parameter.detach().to(torch.float64, copy=True).abs_()
         for name, buffer in model.named_buffers():
             tensors[name] = buffer.double() if buffer.is_floating_point() else buffer
-        scored = {name: tensors[name] for name in mask}
         inputs = placed(_ones(model, batches), device_of(model))
-        with linearised(model, tensors, scored):
+        with linearised(model, tensors, mask, singles):
             outputs = torch.func.functional_call(model, tensors, inputs)
         flow = _first_tensor(outputs).sum()
-        gradients = torch.autograd.grad(flow, list(scored.values()), allow_unused=True)
-    found = {}
-    for (name, magnitude), gradient in zip(scored.items(), gradients, strict=True):
-        found[name] = torch.zeros_like(magnitude, requires_grad=False) if gradient is None else owned(gradient).mul_(magnitude.detach())
-        # none is negative, so that the sum is finite where all are; unless it overflows
-        if not torch.isfinite(found[name].sum()) and not torch.isfinite(found[name]).all():
-            raise PruningError(f"score 'synflow' is not finite for {name!r}: the network holds something that has no linearisation")
-    if not any(gradient is not None for gradient in gradients):
+        magnitudes = {**{name: tensors[name] for name in mask if name not in weights}, **singles.magnitudes}
+        *gradients, _ = torch.autograd.grad(flow, [*magnitudes.values(), singles.anchor], allow_unused=True)
+    found = dict(singles.scores)
+    finite = singles.finite
+    for (name, magnitude), gradient in zip(magnitudes.items(), gradients, strict=True):
+        if gradient is not None:
+            value = owned(gradient).mul_(magnitude.detach())
+            found[name] = found[name].add_(value) if name in found else value
+            # none is negative, so that the sum is finite where all are; unless it overflows
+            finite &= bool(torch.isfinite(found[name].sum()))
+    if not found:
         raise PruningError("score 'synflow': the network's output depends on none of the weights to be scored")
-    return found
+    for name in set(mask) - set(found):
+        found[name] = torch.zeros_like(model.get_parameter(name), dtype=torch.float64, requires_grad=False)
+    return {name: found[name] for name in mask}, finite
+
+
+def _unpruned(weights: Tensor, mask: Mask, name: str) -> Tensor:
+    """`weights`, with zeros where they are pruned: a copy, if any are."""
+    pattern = mask.pattern(name)
+    if pattern.kept == weights.numel():
+        return weights
+    kept = weights.clone(memory_format=torch.contiguous_format)
+    zero_where(kept, pattern.complement())
+    return kept
 
 
 def _ones(model: nn.Module, batches: Batches | None) -> tuple[Tensor, ...]:

@@ -344,7 +344,8 @@ class _Condition:
     # tables
 
     def _component(self, registry: Any, table: Mapping[str, Any] | str, key: str) -> dict[str, Any]:
-        """A component's table with every default written out, and, for one that is no part of Secateur, its source's digest."""
+        """A component's table with every default written out, and what else decides its bits: its code's version, where it has one, and,
+        for one that is no part of Secateur, its source's digest."""
         table = {"name": table} if isinstance(table, str) else dict(table)
         where = f"{self.where}: {key}"
         name = table.pop("name", None)
@@ -355,6 +356,8 @@ class _Condition:
         except UnknownName as error:
             raise UnknownName(error.what, name, error.allowed, where) from None
         spec = {"name": name, **written(bind(entry, table, where))}
+        if "version" in entry.traits:
+            spec["version"] = entry.traits["version"]
         code = source_digest(entry.make.__module__)
         return {**spec, "source": code} if code is not None else spec
 

@@ -52,7 +52,7 @@ def layer_facts(model: nn.Module, mask: Mask) -> list[dict[str, Any]]:
 
 def _options(table: Mapping[str, Any]) -> dict[str, Any]:
     """A component's table without what only the key needs."""
-    return {name: value for name, value in table.items() if name != "source"}
+    return {name: value for name, value in table.items() if name not in ("source", "version")}
 
 
 class TrainingBatches:

@@ -165,7 +165,7 @@ def _changing_mask(spec: Mapping[str, Any], run: Run, keeper: KeepPruned, masks:
 
 def _plain(table: Mapping[str, Any]) -> dict[str, Any]:
     """A component's table without what only the key needs."""
-    return {name: value for name, value in table.items() if name != "source"}
+    return {name: value for name, value in table.items() if name not in ("source", "version")}
 
 
 def _without_name(table: Mapping[str, Any]) -> dict[str, Any]:
