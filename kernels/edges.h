@@ -140,22 +140,34 @@ void unpack(const Edge<T>& edge) {
     edge.feature_major ? unpack_features(edge) : by_width<T, UnpackExamples>(edge);
 }
 
+// A row's examples, summed as far as vectors go: lane by lane.
+template <class T, int W>
+SECATEUR_INLINE Vec<T, W> row_sum(const T* row, std::int64_t count) {
+    Vec<T, W> v[2] = {};
+    std::int64_t i = 0;
+    for (; i + 2 * W <= count; i += 2 * W) {
+        v[0] += load<W>(row + i);
+        v[1] += load<W>(row + i + W);
+    }
+    v[0] += v[1];
+    for (int lane = 0; i < count; ++i, ++lane) v[0][lane % W] += row[i];
+    return v[0];
+}
+
 template <class T>
 void row_sums(const T* rows, std::int64_t ld, std::int64_t features, std::int64_t count, bool add, T* sums) {
     constexpr int W = widest<T>;
-    for (std::int64_t feature = 0; feature < features; ++feature) {
-        const T* row = rows + feature * ld;
-        Vec<T, W> v[2] = {};
-        std::int64_t i = 0;
-        for (; i + 2 * W <= count; i += 2 * W) {
-            v[0] += load<W>(row + i);
-            v[1] += load<W>(row + i + W);
-        }
-        v[0] += v[1];
-        T total = add ? sums[feature] : T(0);
-        for (int lane = 0; lane < W; ++lane) total += v[0][lane];
-        for (; i < count; ++i) total += row[i];
-        sums[feature] = total;
+    std::int64_t feature = 0;
+    for (; feature + W <= features; feature += W) {
+        Vec<T, W> v[W];
+        SECATEUR_UNROLL for (int i = 0; i < W; ++i) v[i] = row_sum<T, W>(rows + (feature + i) * ld, count);
+        add_lanes<W, T>(v);
+        store<W>(sums + feature, add ? load<W>(sums + feature) + v[0] : v[0]);
+    }
+    for (; feature < features; ++feature) {
+        Vec<T, W> v[W] = {row_sum<T, W>(rows + feature * ld, count)};
+        add_lanes<W, T>(v);
+        sums[feature] = (add ? sums[feature] : T(0)) + v[0][0];
     }
 }
 

@@ -149,6 +149,10 @@ int columns_at_once(int tile) {
     return SECATEUR_VECTOR_BYTES >= 64 && tile < 8 * widest<T> ? 2 : 1;
 }
 
+// Examples whose x and dx stay in registers, as vectors: 32 of these where they are 64 bytes wide, 16 elsewhere.
+template <class T>
+inline constexpr int widest_gradients = (SECATEUR_VECTOR_BYTES >= 64 ? 8 : 4) * widest<T>;
+
 template <class T, int W, int N, bool Dx, bool Dvalues, class Where, class Row>
 void gradients_piece(const Gradients<T>& task, const Piece& piece, bool first, Where where, Row row, int at) {
     const Segment* segment = task.plan.segments + piece.first_segment;
@@ -200,11 +204,9 @@ void gradients_columns(const Gradients<T>& task, int panel, std::int64_t block, 
 template <class T, bool Dx, bool Dvalues>
 void gradients_panel(const Gradients<T>& task, int panel) {
     constexpr int W = widest<T>;
-    // Twice N vectors (x and dx) stay in registers: 32 of them where vectors are 64 bytes wide, 16 elsewhere.
-    constexpr bool roomy = SECATEUR_VECTOR_BYTES >= 64;
     for (std::int64_t block = 0; block < task.plan.blocks; ++block) {
         int at = 0;
-        if constexpr (roomy)
+        if constexpr (widest_gradients<T> >= 8 * W)
             for (; at + 8 * W <= task.tile; at += 8 * W) gradients_columns<T, W, 8, Dx, Dvalues>(task, panel, block, at);
         for (; at + 4 * W <= task.tile; at += 4 * W) gradients_columns<T, W, 4, Dx, Dvalues>(task, panel, block, at);
         if (at + 3 * W <= task.tile) gradients_columns<T, W, 3, Dx, Dvalues>(task, panel, block, at), at += 3 * W;

@@ -22,6 +22,19 @@ Tiles<T> in_place(T* data, const Tiling& tiling, std::int64_t batch) {
     return {data, tiling.tile, batch};
 }
 
+// What is packed is multiplied fastest in narrow tiles; a batch that is a wide tile as it lies needs no packing.
+template <class T>
+Tiling forward_tiling(const Pattern& pattern, std::int64_t batch, bool feature_major) {
+    return tiling_for<T>(pattern, batch, feature_major, feature_major && batch == 128 ? 128 : 64);
+}
+
+// The gradients sum a survivor's own across the examples of a tile: the wider, the fewer such sums.
+template <class T>
+Tiling backward_tiling(const Pattern& pattern, std::int64_t batch, bool feature_major) {
+    const int wide = std::max(64, primitives<T>().widest_gradients);
+    return tiling_for<T>(pattern, batch, feature_major, batch % wide == 0 ? wide : 64);
+}
+
 // Into how many parts, of whole vectors, each tile is cut so that the parts can be shared out evenly; 0: threads share rows instead.
 // A narrow part reads indices and values again, which dense rows would feel.
 int cuts_of_a_tile(const Pattern& pattern, const Tiling& tiling, int threads) {
@@ -33,7 +46,7 @@ int cuts_of_a_tile(const Pattern& pattern, const Tiling& tiling, int threads) {
 
 // Tiles are summed in two groups where edges cost as much as the walk, or where there are many: two threads then share no example.
 int groups_of_tiles(const Pattern& pattern, const Tiling& tiling, bool feature_major) {
-    return tiling.tiles > 1 && (tiling.tiles >= kManyTiles || edges_matter(pattern, feature_major)) ? 2 : 1;
+    return tiling.tiles > 1 && (tiling.padded() >= kManyExamples || edges_matter(pattern, feature_major)) ? 2 : 1;
 }
 
 template <class T>
@@ -51,8 +64,9 @@ void forward_of_one(const LinearForward<T>& layer, int threads) {
 
 template <class T>
 std::int64_t packed_size(const Pattern& pattern, std::int64_t batch) {
-    const Tiling tiling = tiling_for<T>(pattern, batch);
-    return tiling.tiles >= kManyTiles ? 0 : tiling.padded() * pattern.columns();
+    const Tiling tiling = forward_tiling<T>(pattern, batch, false);
+    const bool kept = tiling.padded() < kManyExamples && tiling.tile == backward_tiling<T>(pattern, batch, false).tile;
+    return kept ? tiling.padded() * pattern.columns() : 0;
 }
 
 template <class T>
@@ -62,7 +76,7 @@ void linear_forward(const LinearForward<T>& layer) {
     if (batch == 0 || rows == 0) return;
     if (batch == 1 && !layer.packed) return forward_of_one(layer, threads_for(kOneExample * pattern.survivors(), layer.threads));
     const int threads = threads_for(pattern.survivors() * batch, layer.threads);
-    const Tiling tiling = tiling_for<T>(pattern, batch, layer.feature_major);
+    const Tiling tiling = forward_tiling<T>(pattern, batch, layer.feature_major);
     const bool direct = layer.feature_major && usable_in_place(pattern, tiling, batch);
     const int cuts = direct ? 0 : cuts_of_a_tile(pattern, tiling, threads);
     const auto plan = pattern.product_plan(tiling.width, cuts ? 1 : threads);
@@ -129,7 +143,7 @@ void linear_backward(const LinearBackward<T>& layer) {
     const Pattern& pattern = *layer.pattern;
     const std::int64_t rows = pattern.rows(), columns = pattern.columns(), batch = layer.batch;
     const int threads = threads_for(2 * pattern.survivors() * batch, layer.threads);
-    const Tiling tiling = tiling_for<T>(pattern, batch, layer.feature_major);
+    const Tiling tiling = backward_tiling<T>(pattern, batch, layer.feature_major);
     if (batch == 0) {
         if (layer.dvalues) std::fill_n(layer.dvalues, pattern.survivors(), T(0));
         if (layer.dbias) std::fill_n(layer.dbias, rows, T(0));
@@ -139,7 +153,7 @@ void linear_backward(const LinearBackward<T>& layer) {
     const bool direct_dy = placed && !layer.y;
     // Sums over the batch are made group by group and added up at the end, whatever the number of threads.
     const int groups = groups_of_tiles(pattern, tiling, layer.feature_major);
-    const bool pack_x = layer.dvalues && !placed && (layer.feature_major || tiling.tiles >= kManyTiles);
+    const bool pack_x = layer.dvalues && !placed && (layer.feature_major || packed_size<T>(pattern, batch) == 0);
     const int panels = threads > groups ? threads / groups : groups == 1 ? threads : 1;
     const auto plan = pattern.gradient_plan(tiling.width, panels, primitives<T>().columns_at_once(tiling.tile));
     // Groups of examples go through their tiles one after another, and a tile of dy that has been walked is not needed again.

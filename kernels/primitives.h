@@ -110,6 +110,7 @@ struct Primitives {
     void (*product)(const Product<T>&, int panel);
     void (*gradients)(const Gradients<T>&, int panel);
     int (*columns_at_once)(int tile);  // the `side` of a gradient plan for tiles of this size
+    int widest_gradients;              // examples that `gradients` walks at once
     void (*pack)(const Edge<T>&);
     void (*unpack)(const Edge<T>&);
     // to[i] = from[order[i]], plus other[order[i]] unless `other` is null

@@ -21,8 +21,8 @@ constexpr int kTiles[] = {2, 4, 8, 16, 32, 48, 64, 96, 128};
 
 constexpr std::int64_t kWidestBlock = 65536;
 
-// From so many tiles on what is packed of them all does not stay in the second-level cache: better a tile at a time, and again when needed.
-constexpr std::int64_t kManyTiles = 4;
+// From so many examples on what is packed of them all does not stay in the second-level cache: better a tile at a time, and again when needed.
+constexpr std::int64_t kManyExamples = 256;
 
 // Whether a row has so few survivors that the edges of a call, where it has any, cost as much as its walk.
 inline bool edges_matter(const Pattern& pattern, bool feature_major) { return !feature_major && pattern.survivors() <= 32 * pattern.rows(); }
@@ -47,14 +47,15 @@ std::int64_t block_width(const Pattern& pattern, int tile, std::int64_t batch) {
     return blocks_pay<T>(pattern, batch) ? lines_in_cache<T>(tile) : kWidestBlock;
 }
 
+// `narrow`: examples of a tile where the matrix is walked in blocks, or the batch tile by tile.
 template <class T>
-Tiling tiling_for(const Pattern& pattern, std::int64_t batch, bool feature_major = false) {
+Tiling tiling_for(const Pattern& pattern, std::int64_t batch, bool feature_major = false, int narrow = 64) {
     Tiling tiling{};
     tiling.blocked = blocks_pay<T>(pattern, batch);
     // Where edges matter two threads take half of the batch each, rather than half of the rows.
     const bool halves = edges_matter(pattern, feature_major) && (batch == 64 || batch == 128);
-    const bool narrow = tiling.blocked || (!feature_major && batch >= 64 * kManyTiles);
-    const int most = halves ? int(batch / 2) : narrow ? 64 : 128;
+    const bool narrowed = tiling.blocked || (!feature_major && batch >= kManyExamples);
+    const int most = halves ? int(batch / 2) : narrowed ? narrow : 128;
     double best = 0;
     for (const int tile : kTiles) {
         if (tile > most) break;
@@ -65,7 +66,7 @@ Tiling tiling_for(const Pattern& pattern, std::int64_t batch, bool feature_major
         }
     }
     tiling.tiles = (batch + tiling.tile - 1) / tiling.tile;
-    tiling.width = block_width<T>(pattern, tiling.tile, batch);
+    tiling.width = block_width<T>(pattern, tiling.tile < 64 ? tiling.tile : 64, batch);
     return tiling;
 }
 
