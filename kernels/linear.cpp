@@ -28,11 +28,11 @@ Tiling forward_tiling(const Pattern& pattern, std::int64_t batch, bool feature_m
     return tiling_for<T>(pattern, batch, feature_major, feature_major && batch == 128 ? 128 : 64);
 }
 
-// The gradients sum a survivor's own across the examples of a tile: the wider, the fewer such sums.
+// A survivor's gradient is summed across the examples of a tile: the wider, the fewer such sums.
 template <class T>
 Tiling backward_tiling(const Pattern& pattern, std::int64_t batch, bool feature_major) {
     const int wide = std::max(64, primitives<T>().widest_gradients);
-    return tiling_for<T>(pattern, batch, feature_major, batch % wide == 0 ? wide : 64);
+    return tiling_for<T>(pattern, batch, feature_major, batch % wide == 0 && !edges_matter(pattern, feature_major) ? wide : 64);
 }
 
 // Into how many parts, of whole vectors, each tile is cut so that the parts can be shared out evenly; 0: threads share rows instead.
