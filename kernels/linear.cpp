@@ -65,7 +65,8 @@ void forward_of_one(const LinearForward<T>& layer, int threads) {
 template <class T>
 std::int64_t packed_size(const Pattern& pattern, std::int64_t batch) {
     const Tiling tiling = forward_tiling<T>(pattern, batch, false);
-    const bool kept = tiling.padded() < kManyExamples && tiling.tile == backward_tiling<T>(pattern, batch, false).tile;
+    const int wanted = backward_tiling<T>(pattern, batch, false).tile;
+    const bool kept = tiling.padded() < kManyExamples && (tiling.tile == wanted || 2 * tiling.tile == wanted);
     return kept ? tiling.padded() * pattern.columns() : 0;
 }
 
@@ -161,7 +162,11 @@ void linear_backward(const LinearBackward<T>& layer) {
     T* packed_dy = direct_dy || by_group ? nullptr : scratch_of<T>(Slot::packed_dy, std::size_t(rows * tiling.padded()));
     const Tiles<T> dy = direct_dy ? in_place(const_cast<T*>(layer.dy), tiling, batch) : packed_tiles(packed_dy, tiling, rows);
     T* packed_x = !pack_x ? const_cast<T*>(layer.x) : by_group ? nullptr : scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded()));
-    const Tiles<T> x = placed ? in_place(packed_x, tiling, batch) : packed_tiles(packed_x, tiling, columns);
+    // What the forward pass kept may lie in tiles half as wide.
+    const int tile_of_kept = forward_tiling<T>(pattern, batch, false).tile;
+    const bool halved = layer.dvalues && !placed && !pack_x && tile_of_kept < tiling.tile;
+    Tiles<T> x = placed ? in_place(packed_x, tiling, batch) : packed_tiles(packed_x, tiling, columns);
+    if (halved) x.ld = tile_of_kept;
     const std::size_t entries = (plan->rows.size() + 15) / 16 * 16;
     T* dvalues = layer.dvalues ? scratch_of<T>(Slot::dvalues, entries * std::size_t(groups)) : nullptr;
     T* dbias = layer.dbias && groups > 1 ? scratch_of<T>(Slot::dbias, std::size_t(rows * groups)) : layer.dbias;
@@ -180,6 +185,7 @@ void linear_backward(const LinearBackward<T>& layer) {
         task.values = layer.values;
         task.x = layer.dvalues ? tile_of_x(tile) : nullptr;
         task.ld_x = x.ld;
+        task.x_gap = halved ? (columns - 1) * x.ld : 0;
         task.dy = tile_of_dy(tile);
         task.ld_dy = dy.ld;
         task.ld_dx = placed ? batch : tiling.tile;

@@ -35,6 +35,7 @@ struct Gradients {  // dx = W^T dy and dvalues = dy x^T at the survivors, for th
     const T* values;
     const T* x;                  // (columns, ld_x); null: no dvalues
     std::int64_t ld_x;
+    std::int64_t x_gap;          // between the first half of the tile's examples and the second: 0 where they lie side by side
     const std::int32_t* offsets; // as in Product; for dx too
     const T* dy;                 // (rows, ld_dy)
     std::int64_t ld_dy;
