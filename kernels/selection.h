@@ -67,9 +67,10 @@ struct Collected {
 template <class T>
 struct SelectionLoops {
     // Of the candidates in [begin, end): how many lie above `high`; those in [low, high] are collected. Where places are, the bits of
-    // those above are set, all others' cleared. False where one is not finite.
+    // those above are set, all others' cleared. False where one is not finite. Unless `squares` is null (T is float, places are found, scores
+    // are not magnitudes), the squares of those above are added to these sixteen sums, and a negative candidate counts as not finite.
     bool (*scan)(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, bool magnitude, T low, T high, Collected<T> found,
-                 std::int64_t* collected, std::int64_t* above);
+                 std::int64_t* collected, std::int64_t* above, double* squares);
     // Sets the bits of candidates above the threshold, and of the first `ties` that equal it, which are counted down.
     void (*mark)(const Stretch<T>& stretch, bool magnitude, T threshold, std::int64_t* ties);
     // The number of rank `rank` (1 the highest, at most `size`) of numbers that lie in [low, high], and how many lie `above` it. Behind the

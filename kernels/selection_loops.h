@@ -12,6 +12,13 @@
 
 namespace secateur::SECATEUR_ISA {
 
+// The squares of eight numbers whose bits are set, else zero; the first's bit is the lowest. Those of floats are exact.
+SECATEUR_INLINE Vec<double, 8> squares_of(Vec<float, 8> numbers, unsigned bits) {
+    const Vec<std::int32_t, 8> each{1, 2, 4, 8, 16, 32, 64, 128}, set = (broadcast<8>(std::int32_t(bits)) & each) == each;
+    const auto doubles = __builtin_convertvector((Vec<float, 8>)((Vec<std::int32_t, 8>)numbers & set), Vec<double, 8>);
+    return doubles * doubles;
+}
+
 // Eight numbers, one byte of a mask, in plain C++.
 template <class T>
 struct Octets {
@@ -51,6 +58,7 @@ struct Octets {
         }
         return count;
     }
+    SECATEUR_INLINE void add_squares(unsigned bits, Vec<double, 8>* sums) const { *sums += squares_of(load<8>(lanes), bits); }
     static SECATEUR_INLINE std::int64_t append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
         const std::int64_t count = __builtin_popcount(bits);
         for (; bits; bits &= bits - 1) *to++ = first + std::uint32_t(7 - __builtin_ctz(bits));
@@ -91,6 +99,12 @@ struct Octets<float> {
     SECATEUR_INLINE std::int64_t append(float* to, Bits bits) const {
         _mm512_storeu_ps(to, _mm512_maskz_compress_ps(bits, lanes));
         return __builtin_popcount(bits);
+    }
+    SECATEUR_INLINE void add_squares(Bits bits, Vec<double, 8>* sums) const {
+        const __m512 set = _mm512_maskz_mov_ps(bits, lanes);
+        const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256(set)), high = _mm512_cvtps_pd(_mm512_extractf32x8_ps(set, 1));
+        sums[0] = _mm512_fmadd_pd(low, low, sums[0]);
+        sums[1] = _mm512_fmadd_pd(high, high, sums[1]);
     }
     static SECATEUR_INLINE std::int64_t append_places(std::uint32_t* to, std::uint32_t first, Bits bits) {
         const __m512i back = _mm512_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8);
@@ -173,6 +187,7 @@ struct Octets<float> {
         _mm256_storeu_ps(to, _mm256_permutevar8x32_ps(lanes, _mm256_load_si256(reinterpret_cast<const __m256i*>(fronts.lanes[bits]))));
         return __builtin_popcount(bits);
     }
+    SECATEUR_INLINE void add_squares(unsigned bits, Vec<double, 8>* sums) const { *sums += squares_of(lanes, bits); }
     static SECATEUR_INLINE std::int64_t append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
         const __m256i back = _mm256_add_epi32(_mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0), _mm256_set1_epi32(int(first)));
         const __m256i lanes = _mm256_load_si256(reinterpret_cast<const __m256i*>(fronts.lanes[bits]));
@@ -192,9 +207,9 @@ SECATEUR_INLINE T ranked(T score, bool magnitude) {
     return magnitude && score < 0 ? -score : score;
 }
 
-template <class T, bool magnitude, bool places>
+template <class T, bool magnitude, bool places, bool squares = false>
 bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T low, T high, Collected<T> found, std::int64_t* collected,
-             std::int64_t* above) {
+             std::int64_t* above, double* sums) {
     using G = Octets<T>;
     const T* __restrict scores = stretch.scores;
     const std::uint8_t* __restrict candidates = stretch.candidates;
@@ -205,16 +220,19 @@ bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T 
     std::int64_t count = 0, higher = 0, i = begin;
     bool odd = false;
     typename G::Odd odd_lanes;
+    typename G::Bits negative{};
     const auto one = [&] {
         const T score = ranked(scores[i], magnitude);
         const bool candidate = is_set(candidates, i), over = candidate && score > high;
-        odd |= candidate && !(score - score == 0);
+        odd |= candidate && !(score - score == 0 && (!squares || score >= 0));
         higher += over;
         if constexpr (places) {
             std::uint8_t& byte = chosen[i >> 3];
             const auto bit = std::uint8_t(128 >> (i & 7));
             byte = std::uint8_t(over ? byte | bit : byte & ~bit);
         }
+        if constexpr (squares)
+            if (over) sums[(i & 8) + 7 - (i & 7)] += double(score) * double(score);  // in the order of lanes
         if (candidate && score >= low && !over) {
             if constexpr (places)
                 collected_places[count++] = std::uint32_t(i - origin);
@@ -222,36 +240,48 @@ bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T 
                 collected_scores[count++] = score;
         }
     };
-    for (; i < end && (i & 7); ++i) one();
-    for (; i + G::width <= end; i += G::width) {
+    for (; i < end && (i & (squares ? 15 : 7)); ++i) one();
+    Vec<double, 8> lanes[2] = {};
+    if constexpr (squares) lanes[0] = load<8>(sums), lanes[1] = load<8>(sums + 8);
+    constexpr int together = 16;
+    for (; i + together <= end; i += together) {
         __builtin_prefetch(scores + i + ahead);
-        const auto bits = G::bits(candidates + (i >> 3));
-        const G group = G::of(scores + i, magnitude);
-        const auto over = group.above(high, bits);
-        const auto within = G::without(group.from(low, bits), over);
-        odd_lanes.look(group, bits);
-        higher += __builtin_popcount(over);
-        if constexpr (places) {
-            G::put(chosen + (i >> 3), over);
-            count += G::append_places(collected_places + count, std::uint32_t(i - origin), within);
-        } else {
-            count += group.append(collected_scores + count, within);
+        SECATEUR_UNROLL for (int k = 0; k < together; k += G::width) {
+            const auto bits = G::bits(candidates + ((i + k) >> 3));
+            const G group = G::of(scores + i + k, magnitude);
+            const auto over = group.above(high, bits);
+            const auto within = G::without(group.from(low, bits), over);
+            odd_lanes.look(group, bits);
+            higher += __builtin_popcount(over);
+            if constexpr (squares) {
+                negative |= G::without(bits, group.from(T(0), bits));
+                group.add_squares(over, lanes + k / 8);
+            }
+            if constexpr (places) {
+                G::put(chosen + ((i + k) >> 3), over);
+                count += G::append_places(collected_places + count, std::uint32_t(i + k - origin), within);
+            } else {
+                count += group.append(collected_scores + count, within);
+            }
         }
     }
+    if constexpr (squares) store<8>(sums, lanes[0]), store<8>(sums + 8, lanes[1]);
     for (; i < end; ++i) one();
     if constexpr (places)  // these are near still: to pack them beside their places would take longer
         for (std::int64_t k = 0; k < count; ++k) collected_scores[k] = ranked(scores[origin + collected_places[k]], magnitude);
     *collected += count;
     *above += higher;
-    return !odd && !odd_lanes.any();
+    return !odd && !odd_lanes.any() && !negative;
 }
 
 template <class T>
 bool scan(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, bool magnitude, T low, T high, Collected<T> found,
-          std::int64_t* collected, std::int64_t* above) {
-    const auto as = found.places ? (magnitude ? scan_as<T, true, true> : scan_as<T, false, true>)
-                                 : (magnitude ? scan_as<T, true, false> : scan_as<T, false, false>);
-    return as(stretch, begin, end, low, high, found, collected, above);
+          std::int64_t* collected, std::int64_t* above, double* squares) {
+    auto as = found.places ? (magnitude ? scan_as<T, true, true> : scan_as<T, false, true>)
+                           : (magnitude ? scan_as<T, true, false> : scan_as<T, false, false>);
+    if constexpr (sizeof(T) == sizeof(float))
+        if (squares) as = scan_as<T, false, true, true>;
+    return as(stretch, begin, end, low, high, found, collected, above, squares);
 }
 
 template <class T, bool magnitude>
