@@ -39,7 +39,7 @@ std::vector<Bucket> buckets_of(const float* numbers, std::int64_t size, double s
         double squares;
         std::int64_t count;
     };
-    const auto bits_of = [](float number) { return std::bit_cast<std::int32_t>(number + 0.0f); };  // in the order of numbers; -0 is 0
+    const auto bits_of = [](float number) { return std::bit_cast<std::int32_t>(number); };  // in the order of numbers
     if (!size) return {};
     std::int32_t lowest = bits_of(numbers[0]), highest = lowest;
     for (std::int64_t i = 0; i < size; ++i) lowest = std::min(lowest, bits_of(numbers[i])), highest = std::max(highest, bits_of(numbers[i]));
@@ -121,7 +121,7 @@ std::vector<Range> ranges_of(std::span<const Stretch<float>> layers, const std::
         const std::int64_t places = std::min(layers[number].end, std::max(at_least, layers[number].end / sparsely));
         numbers.resize(std::size_t(places) + 1);
         const std::int64_t size = draw(layers[number], places, false, numbers.data());
-        for (std::int64_t i = 0; i < size; ++i) numbers[std::size_t(i)] = std::max(numbers[std::size_t(i)], 0.0f);
+        for (std::int64_t i = 0; i < size; ++i) numbers[std::size_t(i)] = std::abs(numbers[std::size_t(i)]);
         const double weight = size ? double(candidates[number]) / double(size) : 0;
         drawn.push_back({buckets_of(numbers.data(), size, 0), weight});
         for (Bucket& bucket : drawn.back().buckets) bucket.least /= weight, bucket.most /= weight;

@@ -74,34 +74,23 @@ class Setter {
 // Sets the bits of what was collected above the threshold, and of the first `ties` that equal it.
 template <class T>
 void settle(std::span<const Stretch<T>> stretches, Found<T>& found, T threshold, std::int64_t ties) {
-    constexpr std::int64_t group = 16;  // within one, what was collected is in any order: so far a place may be from its rank
     const T* __restrict scores = found.padded();
     const std::uint32_t* __restrict places = found.places();
     std::vector<std::uint8_t>& bits = found.bits;
-    std::vector<std::pair<std::size_t, std::uint32_t>> late;  // equal ones of which rank alone says whether they are among the first
-    std::int64_t i = 0, equal = 0;
+    std::int64_t i = 0, left = ties;
     for (std::size_t number = 0; number < stretches.size(); ++number) {
         const Stretch<T>& stretch = stretches[number];
-        const std::int64_t first = stretch.begin >> 3, bytes = ((stretch.end + 7) >> 3) - first, offset = stretch.begin & 7, end = found.ends[number];
+        const std::int64_t first = stretch.begin >> 3, bytes = ((stretch.end + 7) >> 3) - first, offset = stretch.begin & 7;
         bits.assign(std::size_t(bytes), 0);
         Setter setter(bits.data());
-        for (; i < end && equal < ties - group; ++i) {
-            equal += scores[i] == threshold;
-            setter.put(offset + places[i], scores[i] >= threshold);
-        }
-        for (; i < end; ++i) {
-            if (scores[i] == threshold && equal++ < ties + group) late.emplace_back(number, places[i]);
-            setter.put(offset + places[i], scores[i] > threshold);
+        for (; i < found.ends[number]; ++i) {
+            const bool tie = (scores[i] == threshold) & (left > 0);
+            left -= tie;
+            setter.put(offset + places[i], (scores[i] > threshold) | tie);
         }
         std::uint8_t* __restrict chosen = stretch.chosen + first;
         const std::uint8_t* __restrict set = bits.data();
         for (std::int64_t k = 0; k < bytes; ++k) chosen[k] |= set[k];
-    }
-    std::sort(late.begin(), late.end());
-    for (std::int64_t k = 0; k < std::min(ties, group); ++k) {
-        const Stretch<T>& stretch = stretches[late[std::size_t(k)].first];
-        const std::int64_t place = stretch.begin + late[std::size_t(k)].second;
-        stretch.chosen[place >> 3] |= std::uint8_t(128 >> (place & 7));
     }
 }
 
