@@ -4,15 +4,13 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <functional>
-#include <limits>
 #include <memory>
 #include <tuple>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "primitives.h"
+#include "scan.h"
 
 namespace secateur {
 
@@ -28,14 +26,7 @@ namespace baseline {
 extern const SelectionInstructions selection;
 }
 
-namespace {
-
-constexpr std::int64_t few = 1 << 14;      // so many places are searched as they are
-constexpr std::int64_t sampled = 1 << 12;  // of more, so many numbers tell where to search
-constexpr double deviations = 3;           // by which the search reaches beyond what they say
-constexpr std::int64_t chunk = 1 << 13;    // places scanned before room for what is found is looked for
-
-const SelectionInstructions& instructions() {
+const SelectionInstructions& selection_instructions() {
     static const SelectionInstructions& set = []() -> const SelectionInstructions& {
 #if defined(__x86_64__)
         if (!std::strcmp(instruction_set(), "avx512")) return avx512::selection;
@@ -46,70 +37,20 @@ const SelectionInstructions& instructions() {
     return set;
 }
 
-template <class T>
-const SelectionLoops<T>& loops() {
-    if constexpr (std::is_same_v<T, float>)
-        return instructions().single;
-    else
-        return instructions().twofold;
-}
+namespace {
 
-template <class T>
-constexpr T infinity = std::numeric_limits<T>::infinity();
+constexpr std::int64_t sampled = 1 << 12;  // of many places, so many tell where to search
+constexpr double deviations = 3;           // by which the search reaches beyond what they say
 
-// What a scan found. A thread keeps the memory from call to call: fresh pages would cost half as much as the scan.
+// Candidates of all stretches in [low, high], and how many lie above. Returns the number of the first stretch that has one that is not
+// finite, else -1.
 template <class T>
-class Found {
-  public:
-    // Nothing yet; places are to be found with the scores, or not.
-    void begin(bool places) {
-        with_places = places;
-        collected = above = 0;
-        first_odd = -1;
-        ends.clear();
-    }
-    // Where the next candidates go: there is room for a chunk.
-    Collected<T> end() {
-        const auto needed = std::size_t(collected + chunk + 64);
-        if (scores_.size() < needed) scores_.resize(2 * needed);
-        if (with_places && places_.size() < needed) places_.resize(2 * needed);
-        return {scores_.data() + collected, with_places ? places_.data() + collected : nullptr};
-    }
-    // The scores found, and behind them such as lie below all bounds, so that they may be read 64 at a time.
-    const T* padded() {
-        std::fill_n(end().scores, 64, -infinity<T>);
-        return scores_.data();
-    }
-    const std::uint32_t* places() const { return places_.data(); }
-    bool with_places = false;
-    std::int64_t collected = 0, above = 0, first_odd = -1;
-    std::vector<std::int64_t> ends;  // of each stretch, among what was collected
-    std::vector<std::uint8_t> bits;  // room for a mask
-
-  private:
-    std::vector<T> scores_;
-    std::vector<std::uint32_t> places_;
-};
-
-template <class T>
-Found<T>& found_by_this_thread() {
-    thread_local Found<T> found;
-    return found;
-}
-
-// Candidates of all stretches in [low, high], and how many lie above.
-template <class T>
-void scan(std::span<const Stretch<T>> stretches, bool magnitude, T low, T high, Found<T>& found) {
+std::int64_t scan(std::span<const Stretch<T>> stretches, bool magnitude, T low, T high, Found<T>& found) {
+    std::int64_t odd = -1;
     found.begin(found.with_places);
-    for (std::size_t number = 0; number < stretches.size(); ++number) {
-        const Stretch<T>& stretch = stretches[number];
-        for (std::int64_t begin = stretch.begin; begin < stretch.end; begin += chunk) {
-            const std::int64_t end = std::min(stretch.end, begin + chunk);
-            const bool finite = loops<T>().scan(stretch, begin, end, magnitude, low, high, found.end(), &found.collected, &found.above);
-            if (!finite && found.first_odd < 0) found.first_odd = std::int64_t(number);
-        }
-        found.ends.push_back(found.collected);
-    }
+    for (std::size_t number = 0; number < stretches.size(); ++number)
+        if (!found.scan(stretches[number], magnitude, low, high) && odd < 0) odd = std::int64_t(number);
+    return odd;
 }
 
 // Sets the bits of places that a scan collected. Those of one byte come together: it is put together before it is written and never read,
@@ -133,34 +74,23 @@ class Setter {
 // Sets the bits of what was collected above the threshold, and of the first `ties` that equal it.
 template <class T>
 void settle(std::span<const Stretch<T>> stretches, Found<T>& found, T threshold, std::int64_t ties) {
-    constexpr std::int64_t group = 16;  // within one, what was collected is in any order: so far a place may be from its rank
     const T* __restrict scores = found.padded();
     const std::uint32_t* __restrict places = found.places();
     std::vector<std::uint8_t>& bits = found.bits;
-    std::vector<std::pair<std::size_t, std::uint32_t>> late;  // equal ones of which rank alone says whether they are among the first
-    std::int64_t i = 0, equal = 0;
+    std::int64_t i = 0, left = ties;
     for (std::size_t number = 0; number < stretches.size(); ++number) {
         const Stretch<T>& stretch = stretches[number];
-        const std::int64_t first = stretch.begin >> 3, bytes = ((stretch.end + 7) >> 3) - first, offset = stretch.begin & 7, end = found.ends[number];
+        const std::int64_t first = stretch.begin >> 3, bytes = ((stretch.end + 7) >> 3) - first, offset = stretch.begin & 7;
         bits.assign(std::size_t(bytes), 0);
         Setter setter(bits.data());
-        for (; i < end && equal < ties - group; ++i) {
-            equal += scores[i] == threshold;
-            setter.put(offset + places[i], scores[i] >= threshold);
-        }
-        for (; i < end; ++i) {
-            if (scores[i] == threshold && equal++ < ties + group) late.emplace_back(number, places[i]);
-            setter.put(offset + places[i], scores[i] > threshold);
+        for (; i < found.ends[number]; ++i) {
+            const bool tie = (scores[i] == threshold) & (left > 0);
+            left -= tie;
+            setter.put(offset + places[i], (scores[i] > threshold) | tie);
         }
         std::uint8_t* __restrict chosen = stretch.chosen + first;
         const std::uint8_t* __restrict set = bits.data();
         for (std::int64_t k = 0; k < bytes; ++k) chosen[k] |= set[k];
-    }
-    std::sort(late.begin(), late.end());
-    for (std::int64_t k = 0; k < std::min(ties, group); ++k) {
-        const Stretch<T>& stretch = stretches[late[std::size_t(k)].first];
-        const std::int64_t place = stretch.begin + late[std::size_t(k)].second;
-        stretch.chosen[place >> 3] |= std::uint8_t(128 >> (place & 7));
     }
 }
 
@@ -168,27 +98,12 @@ void settle(std::span<const Stretch<T>> stretches, Found<T>& found, T threshold,
 template <class T>
 std::pair<T, T> bracket(std::span<const Stretch<T>> stretches, bool magnitude, std::int64_t places, double share) {
     std::unique_ptr<T[]> drawn(new T[sampled + 64]);
-    std::unique_ptr<std::int64_t[]> drawn_at(new std::int64_t[sampled]);
-    std::uint64_t state = 0x9e3779b97f4a7c15u;
     std::int64_t size = 0, before = 0, first = 0;
-    const std::int64_t step = places / sampled;
     for (const Stretch<T>& stretch : stretches) {
-        const std::int64_t length = stretch.end - stretch.begin;
-        std::int64_t last = first;
-        for (; last < sampled; ++last) {
-            const std::uint64_t next = state * 6364136223846793005u + 1442695040888963407u;
-            const std::int64_t place = last * step + std::int64_t((next >> 33) % std::uint64_t(step)) - before;
-            if (place >= length) break;
-            state = next;
-            drawn_at[std::size_t(last)] = stretch.begin + place;
-            __builtin_prefetch(stretch.scores + stretch.begin + place);
-        }
-        for (; first < last; ++first) {
-            const std::int64_t at = drawn_at[std::size_t(first)];
-            drawn[std::size_t(size)] = magnitude ? std::abs(stretch.scores[at]) : stretch.scores[at];
-            size += (stretch.candidates[at >> 3] >> (7 - (at & 7)) & 1) & std::isfinite(stretch.scores[at]);
-        }
-        before += length;
+        before += stretch.end - stretch.begin;
+        const std::int64_t last = std::int64_t(double(sampled) * double(before) / double(places));
+        size += draw(stretch, last - first, magnitude, drawn.get() + size);
+        first = last;
     }
     if (size < sampled / 64) return {-infinity<T>, infinity<T>};
     const double rank = share * double(size), spread = deviations * std::sqrt(rank * (1 - share)) + 1;
@@ -218,8 +133,7 @@ std::int64_t choose(std::span<const Stretch<T>> stretches, std::int64_t candidat
         std::swap(low, high);  // nothing is to be found
     else if (places > few)
         std::tie(low, high) = bracket(stretches, magnitude, places, double(count) / double(candidates));
-    scan(stretches, magnitude, low, high, found);
-    const std::int64_t odd = found.first_odd;
+    const std::int64_t odd = scan(stretches, magnitude, low, high, found);
     T threshold = none ? infinity<T> : -infinity<T>;
     std::int64_t ties = none ? 0 : candidates;
     if (!none && !all) {
@@ -251,7 +165,7 @@ std::int64_t count_set(const std::uint8_t* bits, std::int64_t begin, std::int64_
     for (; i < end && (i & 7); ++i) one();
     if (i < end) {
         const std::int64_t words = (end - i) / 64;
-        count += instructions().count(bits + (i >> 3), words);
+        count += selection_instructions().count(bits + (i >> 3), words);
         i += 64 * words;
     }
     for (; i < end; ++i) one();
@@ -375,127 +289,6 @@ void renew(const Stretch<T>& weights, const T* growth, const std::uint8_t* pruna
 
 template void renew<float>(const Stretch<float>&, const float*, const std::uint8_t*, std::int64_t, std::int64_t, std::uint64_t);
 template void renew<double>(const Stretch<double>&, const double*, const std::uint8_t*, std::int64_t, std::int64_t, std::uint64_t);
-namespace {
-
-// A layer's numbers by the first half of their bits, those of a bucket within a 128th of one another; and what LAMP makes of them: the
-// score of number v is v^2 over the sum of squares of what ranks no lower.
-struct Bucket {
-    std::uint32_t number;     // those first bits
-    std::int64_t count;
-    double squares, before;   // the sum of its squares, and of those that rank before the bucket
-    double least, most;       // bounds of its scores, wide enough for rounding
-};
-
-float lowest_of(std::uint32_t bucket) { return std::bit_cast<float>(bucket << 16); }
-float highest_of(std::uint32_t bucket) { return std::bit_cast<float>(bucket << 16 | 0xFFFF); }
-
-// The filled buckets of one layer, highest first; none where a number is negative or not finite.
-std::vector<Bucket> buckets_of(const Stretch<float>& layer, bool* sound) {
-    struct Sum {
-        double squares = 0;
-        std::int64_t count = 0;
-    };
-    constexpr std::size_t infinite = 0x7F80, all_numbers = 0x8000;
-    struct Sums {
-        Sum in_turn[2];  // of neighbours, so that one does not wait for the other
-    };
-    thread_local std::vector<Sums> empty(all_numbers);  // between calls all are
-    Sums* __restrict sums = empty.data();
-    constexpr std::size_t together = 256;  // numbers that are looked through where one of them was found
-    bool touched[all_numbers / together] = {};
-    float scores[chunk + 64];
-    for (std::int64_t begin = 0; begin < layer.end; begin += chunk) {
-        std::int64_t count = 0, above = 0;
-        *sound &= loops<float>().scan(layer, begin, std::min(layer.end, begin + chunk), false, -infinity<float>, infinity<float>, {scores, nullptr},
-                                      &count, &above);
-        for (std::int64_t i = 0; i < count; ++i) {
-            const float score = scores[i] + 0.0f;  // -0 is 0
-            const auto number = std::min<std::size_t>(std::bit_cast<std::uint32_t>(score) >> 16, all_numbers - 1);  // the last one if it is negative
-            touched[number / together] = true;
-            Sum& sum = sums[number].in_turn[i & 1];
-            sum.squares += double(score) * double(score);
-            ++sum.count;
-        }
-    }
-    std::vector<Bucket> filled;
-    double before = 0;
-    for (std::size_t number = all_numbers; number-- > 0;) {
-        if (!touched[number / together]) {
-            number -= number % together;
-            continue;
-        }
-        const auto [even, odd] = std::exchange(sums[number], Sums()).in_turn;
-        const Sum sum{even.squares + odd.squares, even.count + odd.count};
-        if (!sum.count) continue;
-        *sound &= number < infinite;
-        const double low = lowest_of(std::uint32_t(number)), high = highest_of(std::uint32_t(number)), all = before + sum.squares;
-        const double least = all > 0 ? low * low / all : 0, square = high * high;
-        const double most = before + square > 0 ? square / (before + square) : 1;  // 0 / 0 where numbers this small are taken for zero
-        filled.push_back({std::uint32_t(number), sum.count, sum.squares, before, least * (1 - 1e-9), most * (1 + 1e-9)});
-        before = all;
-    }
-    return filled;
-}
-
-// The score of rank `count`, if each bucket's numbers had the score `bound`.
-double of_rank(const std::vector<std::vector<Bucket>>& layers, double Bucket::* bound, std::int64_t count) {
-    std::vector<std::pair<double, std::int64_t>> all;
-    for (const auto& layer : layers)
-        for (const Bucket& bucket : layer) all.emplace_back(bucket.*bound, bucket.count);
-    std::sort(all.begin(), all.end(), std::greater<>());
-    for (const auto& [score, numbers] : all)
-        if ((count -= numbers) <= 0) return score;
-    return 0;
-}
-
-}  // namespace
-
-bool choose_by_lamp(std::span<const Stretch<float>> layers, std::int64_t count) {
-    struct Competitor {
-        double score;
-        std::size_t layer;
-        std::int64_t place;
-    };
-    std::vector<std::vector<Bucket>> buckets;
-    bool sound = true;
-    for (const Stretch<float>& layer : layers) {
-        buckets.push_back(buckets_of(layer, &sound));
-        sound &= layer.end <= std::int64_t(1) << 32;  // places that are collected are addressed so far
-    }
-    if (!sound) return false;
-    // The score of rank `count` lies between these. What is surely above it is chosen, what is surely below is not, the rest is ranked.
-    const double least = count > 0 ? of_rank(buckets, &Bucket::least, count) : 2, most = count > 0 ? of_rank(buckets, &Bucket::most, count) : 2;
-    std::vector<Competitor> competitors;
-    Found<float>& found = found_by_this_thread<float>();
-    for (std::size_t number = 0; number < layers.size(); ++number) {
-        const Stretch<float>& layer = layers[number];
-        auto first = buckets[number].begin();
-        const auto end = buckets[number].end();
-        while (first != end && first->least > most) count -= first++->count;
-        auto last = first;
-        while (last != end && last->most >= least) ++last;
-        const float high = first == end ? -1.0f : highest_of(first->number), low = last == first ? infinity<float> : lowest_of(last[-1].number);
-        found.begin(true);
-        scan(std::span<const Stretch<float>>(&layer, 1), false, low, high, found);
-        const float* scores = found.padded();
-        std::vector<std::pair<float, std::int64_t>> ranked;
-        for (std::int64_t i = 0; i < found.collected; ++i) ranked.emplace_back(-scores[i], found.places()[i]);
-        std::sort(ranked.begin(), ranked.end());
-        double sum = first == end ? 0 : first->before;
-        for (const auto& [negative, place] : ranked) {
-            const double square = double(negative) * double(negative);
-            sum += square;
-            competitors.push_back({sum > 0 ? square / sum : 0, number, place});
-        }
-    }
-    std::stable_sort(competitors.begin(), competitors.end(), [](const Competitor& a, const Competitor& b) { return a.score > b.score; });
-    for (std::size_t i = 0; i < competitors.size() && std::int64_t(i) < count; ++i) {
-        const Competitor& taken = competitors[i];
-        layers[taken.layer].chosen[taken.place >> 3] |= std::uint8_t(128 >> (taken.place & 7));
-    }
-    return true;
-}
-
 template std::int64_t choose_highest<float>(std::span<const Stretch<float>>, std::int64_t, bool);
 template std::int64_t choose_highest<double>(std::span<const Stretch<double>>, std::int64_t, bool);
 template bool choose_highest_of_each<float>(const Stretch<float>&, const std::int64_t*, const std::int64_t*, std::int64_t);

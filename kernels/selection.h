@@ -47,7 +47,7 @@ double magnitude_where(const std::uint8_t* bits, std::int64_t size, const T* val
 
 // As `choose_highest`, of whole layers (stretches that begin at 0) that compete by LAMP (Lee et al. 2021): a score's square over the sum of
 // squares of the candidates of its layer that rank no lower, in double precision. False, and nothing is chosen, where a candidate's score
-// is negative or not finite, or a layer has more than 2^32 places.
+// is negative (-0 is) or not finite, or a layer has more than 2^32 places.
 bool choose_by_lamp(std::span<const Stretch<float>> layers, std::int64_t count);
 
 // Choose counts[i] candidates of each run of one stretch, as if it stood alone; run i ends before ends[i], the first begins at `begin`.
@@ -55,8 +55,8 @@ bool choose_by_lamp(std::span<const Stretch<float>> layers, std::int64_t count);
 template <class T>
 bool choose_highest_of_each(const Stretch<T>& whole, const std::int64_t* ends, const std::int64_t* counts, std::int64_t runs);
 
-// Candidates that a scan found: their scores and, unless `places` is null, where they lie behind the stretch's begin, those of one
-// group of eight or sixteen in any order. Room for one a position scanned and 16 more.
+// Candidates that a scan found: their scores and, unless `places` is null, where they lie behind the stretch's begin. Room for one a position
+// scanned and 16 more.
 template <class T>
 struct Collected {
     T* scores;
@@ -67,9 +67,10 @@ struct Collected {
 template <class T>
 struct SelectionLoops {
     // Of the candidates in [begin, end): how many lie above `high`; those in [low, high] are collected. Where places are, the bits of
-    // those above are set, all others' cleared. False where one is not finite.
+    // those above are set, all others' cleared. False where one is not finite. Unless `squares` is null (T is float, places are found, scores
+    // are not magnitudes), the squares of those above are added to these sixteen sums, and a candidate below zero, or -0, counts as not finite.
     bool (*scan)(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, bool magnitude, T low, T high, Collected<T> found,
-                 std::int64_t* collected, std::int64_t* above);
+                 std::int64_t* collected, std::int64_t* above, double* squares);
     // Sets the bits of candidates above the threshold, and of the first `ties` that equal it, which are counted down.
     void (*mark)(const Stretch<T>& stretch, bool magnitude, T threshold, std::int64_t* ties);
     // The number of rank `rank` (1 the highest, at most `size`) of numbers that lie in [low, high], and how many lie `above` it. Behind the

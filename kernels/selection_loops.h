@@ -1,189 +1,45 @@
-// The loops of a selection, for one instruction set. Groups of 8 or 16 numbers are compared at once; lanes are reversed in each eight,
-// so that a comparison's bits are a mask's bits.
+// The loops of a selection, for one instruction set. Groups of 8 or 16 numbers are compared at once, the first one's bit the lowest: masks,
+// whose bits run the other way, are turned around a block at a time.
 #pragma once
 
 #include "flags.h"
+#include "octets.h"
 #include "selection.h"
 #include "simd.h"
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
 namespace secateur::SECATEUR_ISA {
-
-// Eight numbers, one byte of a mask, in plain C++.
-template <class T>
-struct Octets {
-    static constexpr int width = 8;
-    using Bits = unsigned;
-    T lanes[8];
-
-    static SECATEUR_INLINE Octets of(const T* from, bool magnitude) {
-        Octets group;
-        for (int i = 0; i < 8; ++i) group.lanes[i] = magnitude && from[7 - i] < 0 ? -from[7 - i] : from[7 - i];
-        return group;
-    }
-    static SECATEUR_INLINE unsigned bits(const std::uint8_t* mask) { return *mask; }
-    static SECATEUR_INLINE void put(std::uint8_t* mask, unsigned bits) { *mask = std::uint8_t(bits); }
-    template <class F>
-    SECATEUR_INLINE unsigned where(F&& holds) const {
-        unsigned found = 0;
-        for (int i = 0; i < 8; ++i) found |= unsigned(holds(lanes[i])) << i;
-        return found;
-    }
-    // Which of the lanes `of` lie above a bound, at it or above, at it.
-    SECATEUR_INLINE unsigned above(T bound, unsigned of) const { return of & where([=](T x) { return x > bound; }); }
-    SECATEUR_INLINE unsigned from(T bound, unsigned of) const { return of & where([=](T x) { return x >= bound; }); }
-    SECATEUR_INLINE unsigned equal(T bound, unsigned of) const { return of & where([=](T x) { return x == bound; }); }
-    static SECATEUR_INLINE unsigned without(unsigned bits, unsigned others) { return bits & ~others; }
-    // Whether any of the lanes whose bits were given so far is not finite.
-    struct Odd {
-        unsigned found = 0;
-        SECATEUR_INLINE void look(const Octets& group, unsigned bits) { found |= bits & ~group.where([](T x) { return x - x == 0; }); }
-        SECATEUR_INLINE bool any() const { return found != 0; }
-    };
-    SECATEUR_INLINE std::int64_t append(T* to, unsigned bits) const {
-        std::int64_t count = 0;
-        for (int i = 0; i < 8; ++i) {
-            to[count] = lanes[i];
-            count += bits >> i & 1;
-        }
-        return count;
-    }
-    static SECATEUR_INLINE std::int64_t append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
-        const std::int64_t count = __builtin_popcount(bits);
-        for (; bits; bits &= bits - 1) *to++ = first + std::uint32_t(7 - __builtin_ctz(bits));
-        return count;
-    }
-};
-
-#if defined(__AVX512F__)
-template <>
-struct Octets<float> {
-    static constexpr int width = 16;
-    using Bits = __mmask16;
-    __m512 lanes;
-
-    static SECATEUR_INLINE Octets of(const float* from, bool magnitude) {
-        const __m512i back = _mm512_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8);
-        const __m512 x = _mm512_permutexvar_ps(back, _mm512_loadu_ps(from));
-        return {magnitude ? _mm512_abs_ps(x) : x};
-    }
-    static SECATEUR_INLINE Bits bits(const std::uint8_t* mask) {
-        std::uint16_t both;
-        __builtin_memcpy(&both, mask, 2);
-        return both;
-    }
-    static SECATEUR_INLINE void put(std::uint8_t* mask, Bits bits) { __builtin_memcpy(mask, &bits, 2); }
-    SECATEUR_INLINE Bits above(float bound, Bits of) const { return _mm512_mask_cmp_ps_mask(of, lanes, _mm512_set1_ps(bound), _CMP_GT_OQ); }
-    SECATEUR_INLINE Bits from(float bound, Bits of) const { return _mm512_mask_cmp_ps_mask(of, lanes, _mm512_set1_ps(bound), _CMP_GE_OQ); }
-    SECATEUR_INLINE Bits equal(float bound, Bits of) const { return _mm512_mask_cmp_ps_mask(of, lanes, _mm512_set1_ps(bound), _CMP_EQ_OQ); }
-    static SECATEUR_INLINE Bits without(Bits bits, Bits others) { return _kandn_mask16(others, bits); }
-    struct Odd {  // the largest bits without their sign: those of infinities and of what is no number are the largest of all
-        __m512i largest = _mm512_setzero_si512();
-        SECATEUR_INLINE void look(const Octets& group, Bits bits) {
-            const __m512i unsigned_bits = _mm512_and_si512(_mm512_castps_si512(group.lanes), _mm512_set1_epi32(0x7fffffff));
-            largest = _mm512_mask_max_epu32(largest, bits, largest, unsigned_bits);
-        }
-        SECATEUR_INLINE bool any() const { return _mm512_cmpge_epu32_mask(largest, _mm512_set1_epi32(0x7f800000)) != 0; }
-    };
-    SECATEUR_INLINE std::int64_t append(float* to, Bits bits) const {
-        _mm512_storeu_ps(to, _mm512_maskz_compress_ps(bits, lanes));
-        return __builtin_popcount(bits);
-    }
-    static SECATEUR_INLINE std::int64_t append_places(std::uint32_t* to, std::uint32_t first, Bits bits) {
-        const __m512i back = _mm512_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9, 8);
-        _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(bits, _mm512_add_epi32(back, _mm512_set1_epi32(int(first)))));
-        return __builtin_popcount(bits);
-    }
-};
-
-template <>
-struct Octets<double> {
-    static constexpr int width = 8;
-    using Bits = __mmask8;
-    __m512d lanes;
-
-    static SECATEUR_INLINE Octets of(const double* from, bool magnitude) {
-        const __m512d x = _mm512_permutexvar_pd(_mm512_setr_epi64(7, 6, 5, 4, 3, 2, 1, 0), _mm512_loadu_pd(from));
-        return {magnitude ? _mm512_abs_pd(x) : x};
-    }
-    static SECATEUR_INLINE Bits bits(const std::uint8_t* mask) { return *mask; }
-    static SECATEUR_INLINE void put(std::uint8_t* mask, Bits bits) { *mask = bits; }
-    SECATEUR_INLINE Bits above(double bound, Bits of) const { return _mm512_mask_cmp_pd_mask(of, lanes, _mm512_set1_pd(bound), _CMP_GT_OQ); }
-    SECATEUR_INLINE Bits from(double bound, Bits of) const { return _mm512_mask_cmp_pd_mask(of, lanes, _mm512_set1_pd(bound), _CMP_GE_OQ); }
-    SECATEUR_INLINE Bits equal(double bound, Bits of) const { return _mm512_mask_cmp_pd_mask(of, lanes, _mm512_set1_pd(bound), _CMP_EQ_OQ); }
-    static SECATEUR_INLINE Bits without(Bits bits, Bits others) { return _kandn_mask8(others, bits); }
-    struct Odd {
-        __m512i largest = _mm512_setzero_si512();
-        SECATEUR_INLINE void look(const Octets& group, Bits bits) {
-            const __m512i unsigned_bits = _mm512_and_si512(_mm512_castpd_si512(group.lanes), _mm512_set1_epi64(0x7fffffffffffffff));
-            largest = _mm512_mask_max_epu64(largest, bits, largest, unsigned_bits);
-        }
-        SECATEUR_INLINE bool any() const { return _mm512_cmpge_epu64_mask(largest, _mm512_set1_epi64(0x7ff0000000000000)) != 0; }
-    };
-    SECATEUR_INLINE std::int64_t append(double* to, Bits bits) const {
-        _mm512_storeu_pd(to, _mm512_maskz_compress_pd(bits, lanes));
-        return __builtin_popcount(bits);
-    }
-    static SECATEUR_INLINE std::int64_t append_places(std::uint32_t* to, std::uint32_t first, Bits bits) {
-        return Octets<float>::append_places(to, first, bits);
-    }
-};
-#elif defined(__AVX2__)
-// For each byte the lanes whose bits are set, in front.
-struct Fronts {
-    alignas(32) std::int32_t lanes[256][8];
-    constexpr Fronts() : lanes() {
-        for (int byte = 0; byte < 256; ++byte) {
-            int count = 0;
-            for (int i = 0; i < 8; ++i)
-                if (byte >> i & 1) lanes[byte][count++] = i;
-        }
-    }
-};
-inline constexpr Fronts fronts{};
-
-template <>
-struct Octets<float> {
-    static constexpr int width = 8;
-    using Bits = unsigned;
-    __m256 lanes;
-
-    static SECATEUR_INLINE Octets of(const float* from, bool magnitude) {
-        const __m256 x = _mm256_permutevar8x32_ps(_mm256_loadu_ps(from), _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0));
-        return {magnitude ? _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x) : x};
-    }
-    static SECATEUR_INLINE unsigned bits(const std::uint8_t* mask) { return *mask; }
-    static SECATEUR_INLINE void put(std::uint8_t* mask, unsigned bits) { *mask = std::uint8_t(bits); }
-    SECATEUR_INLINE unsigned above(float bound, unsigned of) const { return of & unsigned(_mm256_movemask_ps(_mm256_cmp_ps(lanes, _mm256_set1_ps(bound), _CMP_GT_OQ))); }
-    SECATEUR_INLINE unsigned from(float bound, unsigned of) const { return of & unsigned(_mm256_movemask_ps(_mm256_cmp_ps(lanes, _mm256_set1_ps(bound), _CMP_GE_OQ))); }
-    SECATEUR_INLINE unsigned equal(float bound, unsigned of) const { return of & unsigned(_mm256_movemask_ps(_mm256_cmp_ps(lanes, _mm256_set1_ps(bound), _CMP_EQ_OQ))); }
-    static SECATEUR_INLINE unsigned without(unsigned bits, unsigned others) { return bits & ~others; }
-    struct Odd {
-        unsigned found = 0;
-        SECATEUR_INLINE void look(const Octets& group, unsigned bits) {
-            const __m256 finite = _mm256_cmp_ps(_mm256_sub_ps(group.lanes, group.lanes), _mm256_setzero_ps(), _CMP_EQ_OQ);
-            found |= bits & ~unsigned(_mm256_movemask_ps(finite));
-        }
-        SECATEUR_INLINE bool any() const { return found != 0; }
-    };
-    SECATEUR_INLINE std::int64_t append(float* to, unsigned bits) const {
-        _mm256_storeu_ps(to, _mm256_permutevar8x32_ps(lanes, _mm256_load_si256(reinterpret_cast<const __m256i*>(fronts.lanes[bits]))));
-        return __builtin_popcount(bits);
-    }
-    static SECATEUR_INLINE std::int64_t append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
-        const __m256i back = _mm256_add_epi32(_mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0), _mm256_set1_epi32(int(first)));
-        const __m256i lanes = _mm256_load_si256(reinterpret_cast<const __m256i*>(fronts.lanes[bits]));
-        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permutevar8x32_epi32(back, lanes));
-        return __builtin_popcount(bits);
-    }
-};
-#endif
 
 // So many numbers ahead are fetched: pages that no cache holds yet come twice as fast as when the processor looks ahead by itself.
 inline constexpr std::int64_t ahead = 2048;
+
+// Masks are turned around so many bits at a time, which stay near.
+inline constexpr std::int64_t block = 1 << 12;
+
+template <class V>
+SECATEUR_INLINE V turned(V bytes) {
+    bytes = (bytes >> 4 & 0x0f0f0f0f0f0f0f0fu) | (bytes & 0x0f0f0f0f0f0f0f0fu) << 4;
+    bytes = (bytes >> 2 & 0x3333333333333333u) | (bytes & 0x3333333333333333u) << 2;
+    return (bytes >> 1 & 0x5555555555555555u) | (bytes & 0x5555555555555555u) << 1;
+}
+
+// Each byte's bits the other way around.
+SECATEUR_INLINE void turn_bits(const std::uint8_t* from, std::int64_t bytes, std::uint8_t* to) {
+    constexpr int W = widest<std::uint64_t>;
+    std::int64_t i = 0;
+    for (; i + 8 * W <= bytes; i += 8 * W) {
+        Vec<std::uint64_t, W> word;
+        __builtin_memcpy(&word, from + i, sizeof word);
+        word = turned(word);
+        __builtin_memcpy(to + i, &word, sizeof word);
+    }
+    for (; i + 8 <= bytes; i += 8) {
+        std::uint64_t word;
+        __builtin_memcpy(&word, from + i, 8);
+        word = turned(word);
+        __builtin_memcpy(to + i, &word, 8);
+    }
+    for (; i < bytes; ++i) to[i] = std::uint8_t(turned(std::uint64_t(from[i])));
+}
 
 SECATEUR_INLINE bool is_set(const std::uint8_t* mask, std::int64_t i) { return mask[i >> 3] >> (7 - (i & 7)) & 1; }
 
@@ -192,9 +48,9 @@ SECATEUR_INLINE T ranked(T score, bool magnitude) {
     return magnitude && score < 0 ? -score : score;
 }
 
-template <class T, bool magnitude, bool places>
+template <class T, bool magnitude, bool places, bool squares = false>
 bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T low, T high, Collected<T> found, std::int64_t* collected,
-             std::int64_t* above) {
+             std::int64_t* above, double* sums) {
     using G = Octets<T>;
     const T* __restrict scores = stretch.scores;
     const std::uint8_t* __restrict candidates = stretch.candidates;
@@ -208,13 +64,15 @@ bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T 
     const auto one = [&] {
         const T score = ranked(scores[i], magnitude);
         const bool candidate = is_set(candidates, i), over = candidate && score > high;
-        odd |= candidate && !(score - score == 0);
+        odd |= candidate && (!(score - score == 0) || (squares && __builtin_signbit(score)));
         higher += over;
         if constexpr (places) {
             std::uint8_t& byte = chosen[i >> 3];
             const auto bit = std::uint8_t(128 >> (i & 7));
             byte = std::uint8_t(over ? byte | bit : byte & ~bit);
         }
+        if constexpr (squares)
+            if (over) sums[i & 15] += double(score) * double(score);
         if (candidate && score >= low && !over) {
             if constexpr (places)
                 collected_places[count++] = std::uint32_t(i - origin);
@@ -222,22 +80,40 @@ bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T 
                 collected_scores[count++] = score;
         }
     };
-    for (; i < end && (i & 7); ++i) one();
-    for (; i + G::width <= end; i += G::width) {
-        __builtin_prefetch(scores + i + ahead);
-        const auto bits = G::bits(candidates + (i >> 3));
-        const G group = G::of(scores + i, magnitude);
-        const auto over = group.above(high, bits);
-        const auto within = G::without(group.from(low, bits), over);
-        odd_lanes.look(group, bits);
-        higher += __builtin_popcount(over);
-        if constexpr (places) {
-            G::put(chosen + (i >> 3), over);
-            count += G::append_places(collected_places + count, std::uint32_t(i - origin), within);
-        } else {
-            count += group.append(collected_scores + count, within);
+    for (; i < end && (i & (squares ? 15 : 7)); ++i) one();
+    Vec<double, 8> lanes[2] = {};
+    if constexpr (squares) lanes[0] = load<8>(sums), lanes[1] = load<8>(sums + 8);
+    std::uint8_t set[block / 8], over_high[block / 8];
+    while (i + 16 <= end) {
+        const std::int64_t size = end - i < block ? (end - i) / 16 * 16 : block;
+        turn_bits(candidates + (i >> 3), size / 8, set);
+        for (std::int64_t k = 0; k < size; k += 16) {
+            const T* __restrict from = scores + i + k;
+            __builtin_prefetch(from + ahead);
+            SECATEUR_UNROLL for (int j = 0; j < 16; j += G::width) {
+                const auto bits = G::bits(set + (k + j) / 8);
+                const G group = G::of(from + j, magnitude);
+                const auto over = group.above(high, bits);
+                const auto within = G::without(group.from(low, bits), over);
+                higher += __builtin_popcount(over);
+                if constexpr (squares) {
+                    odd_lanes.look_signed(group, bits);
+                    G::add_squares(from + j, over, lanes + j / 8);
+                } else {
+                    odd_lanes.look(group, bits);
+                }
+                if constexpr (places) {
+                    G::put(over_high + (k + j) / 8, over);
+                    count += G::append_places(collected_places + count, std::uint32_t(i + k + j - origin), within);
+                } else {
+                    count += group.append(collected_scores + count, within);
+                }
+            }
         }
+        if constexpr (places) turn_bits(over_high, size / 8, chosen + (i >> 3));
+        i += size;
     }
+    if constexpr (squares) store<8>(sums, lanes[0]), store<8>(sums + 8, lanes[1]);
     for (; i < end; ++i) one();
     if constexpr (places)  // these are near still: to pack them beside their places would take longer
         for (std::int64_t k = 0; k < count; ++k) collected_scores[k] = ranked(scores[origin + collected_places[k]], magnitude);
@@ -248,10 +124,12 @@ bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T 
 
 template <class T>
 bool scan(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, bool magnitude, T low, T high, Collected<T> found,
-          std::int64_t* collected, std::int64_t* above) {
-    const auto as = found.places ? (magnitude ? scan_as<T, true, true> : scan_as<T, false, true>)
-                                 : (magnitude ? scan_as<T, true, false> : scan_as<T, false, false>);
-    return as(stretch, begin, end, low, high, found, collected, above);
+          std::int64_t* collected, std::int64_t* above, double* squares) {
+    auto as = found.places ? (magnitude ? scan_as<T, true, true> : scan_as<T, false, true>)
+                           : (magnitude ? scan_as<T, true, false> : scan_as<T, false, false>);
+    if constexpr (sizeof(T) == sizeof(float))
+        if (squares) as = scan_as<T, false, true, true>;
+    return as(stretch, begin, end, low, high, found, collected, above, squares);
 }
 
 template <class T, bool magnitude>
@@ -266,17 +144,19 @@ void mark_as(const Stretch<T>& stretch, T threshold, std::int64_t* ties) {
         if (tie || score > threshold) stretch.chosen[at >> 3] |= std::uint8_t(128 >> (at & 7));
     };
     for (; i < stretch.end && (i & 7); ++i) one(i);
-    for (; i + G::width <= stretch.end; i += G::width) {
-        const auto bits = G::bits(stretch.candidates + (i >> 3));
-        const G group = G::of(stretch.scores + i, magnitude);
-        const auto equal = group.equal(threshold, bits);
-        const std::int64_t ties = __builtin_popcount(equal);
-        if (left > 0 && ties > left) {
-            for (int j = 0; j < G::width; ++j) one(i + j);
-        } else {
-            G::put(stretch.chosen + (i >> 3), left > 0 ? group.from(threshold, bits) : group.above(threshold, bits));
-            left -= left > 0 ? ties : 0;
+    std::uint8_t set[block / 8], marks[block / 8];
+    while (i + 16 <= stretch.end) {
+        const std::int64_t size = stretch.end - i < block ? (stretch.end - i) / 16 * 16 : block;
+        turn_bits(stretch.candidates + (i >> 3), size / 8, set);
+        for (std::int64_t k = 0; k < size; k += G::width) {
+            const auto bits = G::bits(set + k / 8);
+            const G group = G::of(stretch.scores + i + k, magnitude);
+            auto equal = group.equal(threshold, bits), marked = group.above(threshold, bits);
+            for (; equal && left > 0; equal &= typename G::Bits(equal - 1), --left) marked |= equal & typename G::Bits(-equal);
+            G::put(marks + k / 8, marked);
         }
+        turn_bits(marks, size / 8, stretch.chosen + (i >> 3));
+        i += size;
     }
     for (; i < stretch.end; ++i) one(i);
     *ties = left;

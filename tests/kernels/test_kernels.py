@@ -61,6 +61,19 @@ for dtype in (np.float32, np.float64):
                 assert np.array_equal(np.unpackbits(chosen, count=size).astype(bool), wanted)
             scores[np.flatnonzero(kept)[5]] = np.nan
             assert _kernels.highest([scores], [np.packbits(kept)], [chosen], size // 7) == 0
+layers = [np.abs(draw.standard_normal(size)).astype(np.float32) for size in (50_003, 9_001, 20)]
+kept = [draw.random(layer.size) < 0.7 for layer in layers]
+chosen = [np.zeros((layer.size + 7) // 8, np.uint8) for layer in layers]
+assert _kernels.highest_by_lamp(layers, [np.packbits(flags) for flags in kept], chosen, 30_000)
+lamp = []
+for layer, flags in zip(layers, kept):
+    squares = np.where(flags, layer.astype(np.float64), 0) ** 2
+    order = np.argsort(-squares, kind="stable")
+    lamp.append(np.zeros(layer.size))
+    lamp[-1][order] = squares[order] / np.cumsum(squares[order])
+lowest = np.sort(np.concatenate(lamp))[-30_000]
+for scores, bits in zip(lamp, chosen):
+    assert np.array_equal(np.unpackbits(bits, count=scores.size).astype(bool), scores >= lowest)
 print(_kernels.instruction_set(), _kernels.thread_source())
 """
 

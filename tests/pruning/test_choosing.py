@@ -96,6 +96,58 @@ def test_lamp_without_sorting_chooses_as_lamp_with_exact_scores(sizes: list[int]
             assert np.array_equal(np.unpackbits(bits, count=flags.size).astype(bool), flags)
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.sampled_from([1, 700, 9_003, 20_000, 70_001]), min_size=1, max_size=3),
+    st.lists(st.sampled_from(["normal", "ties", "tiny", "equal", "rare"]), min_size=3, max_size=3),
+    st.sampled_from([0.002, 0.2, 1.0]),
+    st.sampled_from([-0.1, 0.0, 0.001, 0.3, 0.9, 1.0, 1.1]),
+    st.integers(0, 1000),
+)
+def test_lamp_of_large_layers_is_its_formula_whatever_scattered_scores_say(
+    sizes: list[int], kinds: list[str], share: float, part: float, seed: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    scores, candidates = [], [draw.random(size) < share for size in sizes]
+    for size, kind in zip(sizes, kinds, strict=False):
+        if kind == "equal":
+            values = np.full(size, 0.7)
+        elif kind == "rare":  # few are so large that they decide what all others are worth, and are drawn seldom
+            values = np.where(draw.random(size) < 0.0003, 1e6, np.abs(draw.standard_normal(size)))
+        else:
+            values = np.abs(drawn(kind, size, draw))
+        scores.append(values.astype(np.float32))
+    count = int(part * sum(int(flags.sum()) for flags in candidates))
+    ranked = []
+    for layer, (values, flags) in enumerate(zip(scores, candidates, strict=True)):
+        places = np.flatnonzero(flags)
+        places = places[np.argsort(-values[places], kind="stable")]
+        squares = values[places].astype(np.float64) ** 2
+        sums = np.cumsum(squares)
+        ranked.append((np.divide(squares, sums, out=np.zeros_like(sums), where=sums > 0), np.full(places.size, layer), places))
+    lamp, layers, places = (np.concatenate(each) for each in zip(*ranked, strict=True))
+    chosen = [np.zeros((size + 7) // 8, np.uint8) for size in sizes]
+    assert _kernels.highest_by_lamp(scores, [np.packbits(flags) for flags in candidates], chosen, count)
+    kept = [np.unpackbits(bits, count=size).astype(bool) for bits, size in zip(chosen, sizes, strict=True)]
+    assert sum(int(flags.sum()) for flags in kept) == max(0, min(count, lamp.size))
+    is_kept = np.array([kept[layer][place] for layer, place in zip(layers, places, strict=True)], dtype=bool)
+    if is_kept.any() and not is_kept.all():  # sums in another order: scores may differ by rounding
+        assert lamp[is_kept].min() >= lamp[~is_kept].max() * (1 - 1e-10)
+    for layer in range(len(sizes)):  # within a layer the order is that of the scores, of equal ones of the places
+        assert not np.diff(is_kept[layers == layer].astype(np.int8)).clip(0).any()
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -1.0, -0.0])
+def test_lamp_leaves_scores_to_others_that_it_cannot_square(odd: float) -> None:
+    for size in (100, 40_001):
+        for place in (0, size - 1):
+            scores = np.ones(size, np.float32)
+            scores[place] = odd
+            candidates, chosen = np.packbits(np.ones(size, bool)), np.zeros((size + 7) // 8, np.uint8)
+            assert not _kernels.highest_by_lamp([scores], [candidates], [chosen], 5)
+            assert not chosen.any()
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from([5, 100, 20_000]), st.booleans(), st.booleans(), st.integers(0, 1000))
 def test_a_renewal_is_a_drop_and_a_growth(size: int, random: bool, all_prunable: bool, seed: int) -> None:
