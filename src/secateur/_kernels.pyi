@@ -263,7 +263,7 @@ def popup_step(
 ) -> tuple[float, float, int]:
     """scores -= rate * buffers, of buffers = momentum * buffers + slopes * weights * sign(scores) + decay * scores; then the choice again.
 
-    Without `used`, the last step: scores become their magnitudes, and buffers stay. The first step reads no buffers, which may be the slopes.
+    Without `used`, the last step: scores become their magnitudes, and buffers stay. The first step reads no buffers: these may be slopes.
     """
 
 def squares(totals: Numbers, gradients: Numbers | None, weights: Numbers | None, divisor: float, first: bool, threads: int) -> None:
