@@ -250,6 +250,7 @@ void bind_recurrent(nb::module_& module);  // recurrent_module.cpp
 void bind_bytes(nb::module_& module);      // bytes_module.cpp
 void bind_optimizer(nb::module_& module);  // optimizer_module.cpp
 void bind_scoring(nb::module_& module);    // scoring_module.cpp
+void bind_popup(nb::module_& module);      // popup_module.cpp
 void bind_selection(nb::module_& module);  // selection_module.cpp
 
 }  // namespace secateur
@@ -357,6 +358,7 @@ NB_MODULE(_kernels, module) {
     bind_recurrent(module);
     bind_optimizer(module);
     bind_scoring(module);
+    bind_popup(module);
     bind_selection(module);
     module.def("instruction_set", &instruction_set, "The instruction set in use: avx512, avx2 or baseline (SECATEUR_ISA forces one).");
     module.def("instruction_sets", [] {

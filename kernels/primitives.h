@@ -83,11 +83,31 @@ struct SgdRule {  // w -= rate (nesterov g + heavy b), of b = momentum b + g; wi
 };
 
 template <class T>
+struct Popup {  // weights used where |score| is largest
+    const T* weights;
+    T* scores;
+    T* used;                     // null: nothing is to be chosen any more
+    const std::uint8_t* candidates;  // packed bits; null: all
+    std::int64_t size, count;
+};
+
+template <class T>
 struct PopupStep {  // s -= rate b, of b = momentum b + g, g = slope weight sign(s) + decay s; where `first`, b = g
-    const T *weights, *slopes;
-    T *scores, *buffers;
+    const T* slopes;
+    T* buffers;                  // where `first`, these may be the slopes
     T rate, momentum, decay;
     bool first;
+};
+
+template <class T>
+struct Bracket {  // the |score| of the last one used lies in [low, high], those of so many candidates above
+    T low, high;
+    std::int64_t above;
+};
+
+struct Near {  // candidates at a bracket, in order; there is room for all
+    std::int64_t* places;
+    std::int64_t found, above;
 };
 
 template <class T>
@@ -129,7 +149,6 @@ struct Primitives {
     void (*sgd)(const SgdRule<T>&, const Slots<T>&, std::int64_t first, std::int64_t last);
     // totals[i] += |weights[i] gradients[i]| over [begin, end); where `first`, totals need hold nothing yet, and may be the gradients
     void (*add_changes)(const T* weights, const T* gradients, T* totals, bool first, std::int64_t begin, std::int64_t end);
-    void (*popup_step)(const PopupStep<T>&, std::int64_t begin, std::int64_t end);
     void (*squares)(const Squares<T>&, std::int64_t begin, std::int64_t end);
     // scores[r, c] = |weights[r, c] norms[c]| of the rows [begin, end)
     void (*weigh)(const T* weights, const T* norms, std::int64_t columns, T* scores, std::int64_t begin, std::int64_t end);
@@ -139,6 +158,12 @@ struct Primitives {
     void (*flow_on)(const Flow<T>&, double* y, std::int64_t begin, std::int64_t end);
     // dx[c] = the sum over r of |weights[r, c]| dy[r], and scores[r, c] = |weights[r, c]| dy[r] x[c], of the columns [begin, end): their sum
     double (*flow_back)(const Flow<T>&, const double* dy, double* dx, double* scores, std::int64_t begin, std::int64_t end);
+    // to[i] of [begin, end), `begin` even: the upper 24 bits of each half of splitmix64's numbers, the lower half first, spread over [-bound, bound)
+    void (*uniform)(std::uint64_t seed, T bound, T* to, std::int64_t begin, std::int64_t end);
+    // Of [begin, end): what lies above the bracket is used, and counted; what lies in it is found.
+    void (*popup_choose)(const Popup<T>&, const Bracket<T>&, std::int64_t begin, std::int64_t end, Near&);
+    // One step; what lay or lies in the bracket, or passed it, is found, and `above` is how many more lie above it.
+    void (*popup_step)(const Popup<T>&, const PopupStep<T>&, const Bracket<T>&, std::int64_t begin, std::int64_t end, Near&);
 };
 
 struct InstructionSet {

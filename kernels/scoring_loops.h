@@ -2,22 +2,10 @@
 #pragma once
 
 #include "primitives.h"
+#include "read_ahead.h"
 #include "simd.h"
 
 namespace secateur::SECATEUR_ISA {
-
-SECATEUR_INLINE float absolute(float value) { return __builtin_fabsf(value); }
-SECATEUR_INLINE double absolute(double value) { return __builtin_fabs(value); }
-
-// Calls range(first, last) for pieces of [begin, end), ahead of which the lines of `arrays` are fetched.
-template <class T, class F, class... Array>
-SECATEUR_INLINE void read_ahead(std::int64_t begin, std::int64_t end, F&& range, const Array*... arrays) {
-    constexpr std::int64_t piece = 256, ahead = 2048, line = 64 / std::int64_t(sizeof(T));
-    for (std::int64_t first = begin; first < end; first += piece) {
-        for (std::int64_t i = first + ahead; i < first + ahead + piece; i += line) (__builtin_prefetch(arrays + i), ...);
-        range(first, end - first < piece ? end : first + piece);
-    }
-}
 
 template <class T>
 void add_changes(const T* weights, const T* gradients, T* totals, bool first, std::int64_t begin, std::int64_t end) {
@@ -28,33 +16,6 @@ void add_changes(const T* weights, const T* gradients, T* totals, bool first, st
             for (std::int64_t i = from; i < to; ++i) totals[i] += absolute(weights[i] * gradients[i]);
     };
     read_ahead<T>(begin, end, range, weights, gradients, totals);
-}
-
-// One step down of scores whose magnitudes multiply weights, `slopes` being those of the products.
-template <class T>
-void popup_step(const PopupStep<T>& s, std::int64_t begin, std::int64_t end) {
-    const auto step = [&](auto weight, auto slope, auto score, auto buffer, auto& stepped, auto& gathered) {
-        const auto sign = (score > 0 ? score - score + 1 : score - score) - (score < 0 ? score - score + 1 : score - score);
-        auto signed_slope = slope * weight * sign;
-        auto carried = buffer * s.momentum;
-        SECATEUR_KEEP(signed_slope);  // these products are rounded by themselves, as in torch
-        SECATEUR_KEEP(carried);
-        const auto gradient = signed_slope + s.decay * score;
-        gathered = s.first ? gradient : carried + gradient;
-        stepped = score - s.rate * gathered;
-    };
-    constexpr int W = widest<T>;
-    const auto range = [&](std::int64_t from, std::int64_t to) {
-        std::int64_t i = from;
-        for (; i + W <= to; i += W) {
-            Vec<T, W> stepped, gathered;
-            step(load<W>(s.weights + i), load<W>(s.slopes + i), load<W>(s.scores + i), load<W>(s.buffers + i), stepped, gathered);
-            store<W>(s.buffers + i, gathered);
-            store<W>(s.scores + i, stepped);
-        }
-        for (; i < to; ++i) step(s.weights[i], s.slopes[i], s.scores[i], s.buffers[i], s.scores[i], s.buffers[i]);
-    };
-    read_ahead<T>(begin, end, range, s.weights, s.slopes, s.scores, s.buffers);
 }
 
 // Templates, so that each loop is free of branches.

@@ -59,18 +59,6 @@ void bind(nb::module_& module) {
         "weights"_a.noconvert(), "gradients"_a.noconvert(), "totals"_a.noconvert(), "first"_a, "threads"_a,
         "totals += |weights * gradients|; where `first`, totals are overwritten, and may be the gradients.");
     module.def(
-        "popup_step",
-        [](const Array<const T>& weights, const Array<const T>& slopes, const Array<T>& scores, const Array<T>& buffers, double rate, double momentum,
-           double decay, bool first, int threads) {
-            const std::size_t size = weights.shape(0);
-            check_lengths(size, {slopes.shape(0), scores.shape(0), buffers.shape(0)});
-            const PopupStep<T> step{weights.data(), slopes.data(), scores.data(), buffers.data(), T(rate), T(momentum), T(decay), first};
-            shared(std::int64_t(size), std::int64_t(size), threads,
-                   [&](std::int64_t begin, std::int64_t end) { primitives<T>().popup_step(step, begin, end); });
-        },
-        "weights"_a.noconvert(), "slopes"_a.noconvert(), "scores"_a.noconvert(), "buffers"_a.noconvert(), "rate"_a, "momentum"_a, "decay"_a, "first"_a,
-        "threads"_a, "scores -= rate * buffers, of buffers = momentum * buffers + slopes * weights * sign(scores) + decay * scores.");
-    module.def(
         "squares",
         [](const Array<T>& totals, const std::optional<Array<const T>>& gradients, const std::optional<Array<const T>>& weights, double divisor, bool first,
            int threads) {

@@ -228,18 +228,43 @@ def at_random(candidates: Bits, chosen: Bits, size: int, count: int, seed: int) 
 def add_changes(weights: Numbers, gradients: Numbers, totals: Numbers, first: bool, threads: int) -> None:
     """totals += |weights * gradients|; where `first`, totals are overwritten, and may be the gradients."""
 
+def uniform(values: Numbers, bound: float, seed: int) -> None:
+    """Numbers of [-bound, bound), alike likely: multiples of bound / 2**23, by splitmix64."""
+
+def popup_choose(
+    weights: Numbers,
+    scores: Numbers,
+    used: Numbers,
+    candidates: Bits | None,
+    count: int,
+    low: float,
+    high: float,
+    threads: int,
+) -> tuple[float, float, int]:
+    """used = weights at the `count` candidates (None: of all) of largest |score|, elsewhere zero.
+
+    The threshold is looked for in [low, high] first. Returns the bracket to hand to the next step.
+    """
+
 def popup_step(
     weights: Numbers,
-    slopes: Numbers,
     scores: Numbers,
+    used: Numbers | None,
+    candidates: Bits | None,
+    count: int,
+    bracket: tuple[float, float, int],
+    slopes: Numbers,
     buffers: Numbers,
     rate: float,
     momentum: float,
     decay: float,
     first: bool,
     threads: int,
-) -> None:
-    """scores -= rate * buffers, of buffers = momentum * buffers + slopes * weights * sign(scores) + decay * scores."""
+) -> tuple[float, float, int]:
+    """scores -= rate * buffers, of buffers = momentum * buffers + slopes * weights * sign(scores) + decay * scores; then the choice again.
+
+    Without `used`, the last step: scores become their magnitudes, and buffers stay. The first step reads no buffers: these may be slopes.
+    """
 
 def squares(totals: Numbers, gradients: Numbers | None, weights: Numbers | None, divisor: float, first: bool, threads: int) -> None:
     """totals = (totals + gradients**2) * weights**2 / divisor, without what is None; where `first`, totals are squared before."""

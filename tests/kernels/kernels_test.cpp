@@ -17,6 +17,7 @@
 #include "embedding.h"
 #include "linear.h"
 #include "parallel.h"
+#include "popup.h"
 #include "primitives.h"
 #include "reference.h"
 #include "selection.h"
@@ -316,12 +317,31 @@ void test_scoring(std::int64_t rows, std::int64_t columns) {
                 const auto formula = [&](double t, double g, double w) { return ((first ? t * t : t) + adds * g * g) * (weighs ? w * w / 6 : 1); };
                 expect_close(totals, wanted(formula), "squares", where);
             }
-        std::vector<T> scores = before, buffers(scores.size(), first ? T(NAN) : T(0.5));
-        const PopupStep<T> step{weights.data(), gradients.data(), scores.data(), buffers.data(), T(0.1), T(0.9), T(0.01), first};
-        both(half, size, [&](auto begin, auto end) { kernels.popup_step(step, begin, end); });
-        const auto gathered = [&](double s, double g, double w) { return (first ? 0 : 0.45) + g * w * ((s > 0) - (s < 0)) + 0.01 * s; };
-        expect_close(buffers, wanted(gathered), "buffers", where);
-        expect_close(scores, wanted([&](double s, double g, double w) { return s - 0.1 * gathered(s, g, w); }), "popup scores", where);
+        for (const bool last : {false, true}) {
+            std::vector<T> scores = before, buffers(scores.size(), first ? T(NAN) : T(0.5)), used(scores.size(), T(NAN));
+            Popup<T> popup{weights.data(), scores.data(), used.data(), nullptr, size, size / 3};
+            const Bracket<T> bracket = popup_choose<T>(popup, {T(2), T(3), 0}, 2);
+            const auto expect_used = [&] {
+                std::vector<std::pair<double, std::int64_t>> ranked;
+                for (std::int64_t i = 0; i < size; ++i) ranked.emplace_back(-std::abs(double(scores[std::size_t(i)])), i);
+                std::sort(ranked.begin(), ranked.end());
+                std::vector<double> highest(scores.size(), 0);
+                for (std::int64_t i = 0; i < size / 3; ++i) highest[std::size_t(ranked[std::size_t(i)].second)] = double(weights[std::size_t(ranked[std::size_t(i)].second)]);
+                expect_close(used, highest, "used", where);
+            };
+            expect_used();
+            if (last) popup.used = nullptr;
+            popup_step<T>(popup, {gradients.data(), buffers.data(), T(0.1), T(0.9), T(0.01), first}, bracket, 2);
+            const auto gathered = [&](double s, double g, double w) { return (first ? 0 : 0.45) + g * w * ((s > 0) - (s < 0)) + 0.01 * s; };
+            const auto stepped = [&](double s, double g, double w) { return s - 0.1 * gathered(s, g, w); };
+            if (last) {
+                expect_close(scores, wanted([&](double s, double g, double w) { return std::abs(stepped(s, g, w)); }), "magnitudes", where);
+            } else {
+                expect_close(buffers, wanted(gathered), "buffers", where);
+                expect_close(scores, wanted(stepped), "popup scores", where);
+                expect_used();
+            }
+        }
     }
     std::vector<T> weighed(weights.size(), T(NAN));
     both(rows / 2, rows, [&](auto begin, auto end) { kernels.weigh(weights.data(), norms.data(), columns, weighed.data(), begin, end); });

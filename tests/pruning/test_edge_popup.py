@@ -5,23 +5,9 @@ from torch import nn
 
 from secateur.errors import PruningError
 from secateur.linear_maps import prunable_mask
-from secateur.masks import Pattern, apply
-from secateur.pruning.arithmetic import popup_step_
-from secateur.pruning.edge_popup import chosen
+from secateur.masks import apply
 from secateur.pruning.prune import prune, score
 from secateur.seeds import generator
-
-
-def test_the_choice_passes_gradients_straight_through() -> None:
-    scores, weights = torch.tensor([0.3, -0.9, 0.1, 0.5]), torch.tensor([5.0, 6.0, 7.0, 8.0])
-    used = chosen(scores, Pattern.from_tensor(torch.tensor([True, True, True, False])), 2, weights)
-    assert used.tolist() == [5.0, 6.0, 0.0, 0.0]
-    (used * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
-    assert used.grad is not None
-    gathered = torch.zeros(4)
-    popup_step_(scores, gathered, used.grad, weights, rate=0.5, momentum=0.9, decay=0.0, first=True)
-    assert gathered.tolist() == [5.0, -12.0, 21.0, 32.0]
-    torch.testing.assert_close(scores, torch.tensor([-2.2, 5.1, -10.4, -15.5]))
 
 
 def test_it_finds_the_good_half_of_an_untrained_network() -> None:

@@ -17,28 +17,11 @@ from secateur import _kernels
 @torch.no_grad()
 def add_changes_(totals: Tensor, weights: Tensor, gradients: Tensor, *, first: bool = False) -> Tensor:
     """totals += |weights * gradients|, all of one shape; `first` overwrites totals, which may be the gradients."""
-    if _alike(totals, weights, gradients):
-        _kernels.add_changes(_flat(weights), _flat(gradients), _flat(totals), first, torch.get_num_threads())
+    if alike(totals, weights, gradients):
+        _kernels.add_changes(flat(weights), flat(gradients), flat(totals), first, torch.get_num_threads())
         return totals
     changes = (gradients * weights).abs_()
     return totals.copy_(changes) if first else totals.add_(changes)
-
-
-@torch.no_grad()
-def popup_step_(
-    scores: Tensor, buffers: Tensor, slopes: Tensor, weights: Tensor, *, rate: float, momentum: float, decay: float, first: bool
-) -> None:
-    """A step of SGD with momentum on scores whose magnitudes multiply the weights; `slopes` are those of the products. All of one shape.
-
-    The `first` step reads nothing of the buffers.
-    """
-    if _alike(scores, buffers, slopes, weights):
-        flat = (_flat(weights), _flat(slopes), _flat(scores), _flat(buffers))
-        _kernels.popup_step(*flat, rate, momentum, decay, first, torch.get_num_threads())
-        return
-    gradients = (slopes * weights).mul_(scores.sign()).add_(scores, alpha=decay)
-    (buffers.zero_() if first else buffers.mul_(momentum)).add_(gradients)
-    scores.add_(buffers, alpha=-rate)
 
 
 @torch.no_grad()
@@ -46,9 +29,9 @@ def squares_(
     totals: Tensor, gradients: Tensor | None = None, weights: Tensor | None = None, *, divisor: float = 1.0, first: bool = False
 ) -> Tensor:
     """totals = (totals + gradients**2) * weights**2 / divisor, without what is None; where `first`, totals are squared before."""
-    if _alike(totals, *(its for its in (gradients, weights) if its is not None)):
-        added, factors = (None if its is None else _flat(its) for its in (gradients, weights))
-        _kernels.squares(_flat(totals), added, factors, divisor, first, torch.get_num_threads())
+    if alike(totals, *(its for its in (gradients, weights) if its is not None)):
+        added, factors = (None if its is None else flat(its) for its in (gradients, weights))
+        _kernels.squares(flat(totals), added, factors, divisor, first, torch.get_num_threads())
         return totals
     if first:
         totals.square_()
@@ -60,10 +43,10 @@ def squares_(
 @torch.no_grad()
 def weighed(weights: Tensor, norms: Tensor) -> Tensor:
     """|weights * norms|: weights (outputs, ...), norms one for each weight of an output."""
-    if _alike(weights, norms):
+    if alike(weights, norms):
         scores = torch.empty_like(weights)
         rows = (weights.shape[0], norms.numel())
-        _kernels.weigh(_flat(weights).reshape(rows), _flat(norms), _flat(scores).reshape(rows), torch.get_num_threads())
+        _kernels.weigh(flat(weights).reshape(rows), flat(norms), flat(scores).reshape(rows), torch.get_num_threads())
         return scores
     return torch.mul(weights, norms.view(1, *weights.shape[1:])).abs_()
 
@@ -71,18 +54,20 @@ def weighed(weights: Tensor, norms: Tensor) -> Tensor:
 @torch.no_grad()
 def add_squares_(totals: Tensor, vectors: Tensor) -> Tensor:
     """totals += the sum over axis 0 of vectors**2, in double precision: totals (n,) float64, vectors (number, n)."""
-    if _alike(vectors) and _alike(totals):
+    if alike(vectors) and alike(totals):
         _kernels.add_squares(vectors.detach().numpy(), totals.numpy(), torch.get_num_threads())
         return totals
     return totals.add_(vectors.double().square().sum(0))
 
 
-def _alike(*tensors: Tensor) -> bool:
+def alike(*tensors: Tensor) -> bool:
+    """Whether kernels take them: contiguous CPU tensors of one dtype, float32 or float64."""
     return all(
         its.device.type == "cpu" and its.is_contiguous() and its.dtype in (torch.float32, torch.float64) and its.dtype == tensors[0].dtype
         for its in tensors
     )
 
 
-def _flat(tensor: Tensor) -> NDArray[Any]:
+def flat(tensor: Tensor) -> NDArray[Any]:
+    """A contiguous CPU tensor's memory."""
     return tensor.detach().numpy().reshape(-1)

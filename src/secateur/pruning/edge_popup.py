@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from secateur import _kernels
 from secateur.errors import PruningError
-from secateur.masks import Mask, Pattern, zero_where
-from secateur.pruning.arithmetic import popup_step_
-from secateur.pruning.choosing import highest
-from secateur.pruning.gradients import device_of, evaluated, gradients_of, placed
-from secateur.pruning.pools import as_array, rounded
+from secateur.masks import Mask, Pattern
+from secateur.pruning.arithmetic import flat
+from secateur.pruning.gradients import batch_losses, evaluated, gradients_of, owned
+from secateur.pruning.pools import rounded
 from secateur.pruning.scores import Batches, Loss, Scores
+from secateur.pruning.subnetwork import Subnetwork
 from secateur.registry import scores
 from secateur.seeds import generator as generator_for
 
 
-@scores.register("edge-popup", needs_batches=True, needs_loss=True, signed=False)
+@scores.register("edge-popup", needs_batches=True, needs_loss=True, signed=False, version=2)
 def edge_popup(
     model: nn.Module,
     mask: Mask,
@@ -45,46 +45,45 @@ def edge_popup(
     if not 0 < density <= 1:
         raise PruningError(f"score 'edge-popup': density {density} lies outside of (0, 1]")
     seed = int(torch.randint(2**62, (), generator=generator))
-    device = device_of(model)
     with evaluated(model, mask) as parameters:
-        popup = {name: _start(parameter, generator_for(seed, name)) for name, parameter in parameters.items()}
-        counts = {name: rounded(density * mask.pattern(name).prunable) for name in mask}
-        used: dict[str, Tensor] = {}
-        buffers = {name: torch.empty_like(its) for name, its in popup.items()}
-        walk = _again_and_again(batches)
-        for step in range(steps):
-            inputs, targets = next(walk)
-            rate = lr / 2 * (1 + math.cos(math.pi * step / steps))
-            used = {name: chosen(its, mask.pattern(name), counts[name], parameters[name], used.get(name)) for name, its in popup.items()}
-            inputs = placed(inputs, device)
-            outputs = torch.func.functional_call(model, used, inputs if isinstance(inputs, tuple) else (inputs,))
-            value = loss(outputs, placed(targets, device))
-            for (name, score), slope in zip(popup.items(), gradients_of(value, list(used.values())), strict=True):
-                popup_step_(
-                    score, buffers[name], slope, parameters[name], rate=rate, momentum=momentum, decay=weight_decay, first=step == 0
-                )
-    return {name: score.abs_() for name, score in popup.items()}
+        subnetworks = {
+            name: _begun(parameter, mask.pattern(name), density, generator_for(seed, name)) for name, parameter in parameters.items()
+        }
+        used = [its.used for its in subnetworks.values()]
+
+        def learn() -> None:
+            walk = _again_and_again(batches)
+            for step in range(steps):
+                rate = lr / 2 * (1 + math.cos(math.pi * step / steps))
+                slopes = gradients_of(next(batch_losses(model, [next(walk)], loss, "edge-popup")), used)
+                if step == 0:  # they become the buffers
+                    slopes = [owned(slope, slopes[:place]) for place, slope in enumerate(slopes)]
+                for its in subnetworks.values():
+                    its.step(slopes.pop(0), rate=rate, momentum=momentum, decay=weight_decay, last=step == steps - 1)
+
+        # once for all steps: to put the tensors in place takes a hundredth of a small network's step
+        torch.func.functional_call(_Learning(model, learn), {f"model.{name}": its.used for name, its in subnetworks.items()}, ())
+    return {name: its.scores if steps else its.scores.abs_() for name, its in subnetworks.items()}
 
 
-@torch.no_grad()
-def chosen(score: Tensor, prunable: Pattern, count: int, weight: Tensor, into: Tensor | None = None) -> Tensor:
-    """`weight` at the `count` prunable places of largest |score|, zero elsewhere, in `into` if given; its gradient is asked for."""
-    bits = highest(as_array(score), prunable.bits(), count, magnitude=True)
-    used = torch.empty_like(weight, memory_format=torch.contiguous_format) if into is None else into
-    if weight.device.type == "cpu" and weight.is_contiguous() and weight.dtype in (torch.float32, torch.float64):
-        _kernels.copy_where(bits, weight.detach().view(-1).numpy(), used.detach().view(-1).numpy())
-    else:
-        zero_where(used.copy_(weight), prunable.with_bits(bits).complement())
-    return used.requires_grad_(True)
+class _Learning(nn.Module):
+    """A model, and what to do with it while other tensors are in the place of its parameters."""
+
+    def __init__(self, model: nn.Module, learn: Callable[[], None]) -> None:
+        super().__init__()
+        self.model, self._learn = model, learn
+
+    def forward(self) -> None:
+        self._learn()
 
 
-def _start(parameter: Tensor, draw: torch.Generator) -> Tensor:
+def _begun(parameter: Tensor, kept: Pattern, density: float, draw: torch.Generator) -> Subnetwork:
     fan_in = max(1, parameter[0].numel() if parameter.dim() > 1 else 1)
     bound = 1 / math.sqrt(fan_in)
     start = torch.empty(parameter.shape)
-    for part in torch.split(start.view(-1), 1 << 16):  # so many stay near from operation to operation
-        part.uniform_(generator=draw).mul_(2).sub_(1).mul_(bound)
-    return start.to(parameter.device, parameter.dtype)
+    _kernels.uniform(flat(start), bound, int(torch.randint(2**62, (), generator=draw)))
+    scores = start.to(parameter.device, parameter.dtype)
+    return Subnetwork(parameter, scores, kept, rounded(density * kept.prunable), bound)
 
 
 def _again_and_again(batches: Batches) -> Iterator[tuple[Any, Tensor]]:
