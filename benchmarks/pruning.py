@@ -175,7 +175,8 @@ def plain_passes(model: nn.Module, batches: list[tuple[Tensor, Tensor]], ones: T
         "obd, 4 probes": (f"{count} forward, {count} backward, {4 * count} second backward", lambda: second_order(4, False)),
         "synflow": ("1 forward, 1 backward, of one example in double precision", one_example),
         "wanda": (f"{count} forward", forward),
-        "edge-popup, 4 steps": ("4 forward, 4 backward", lambda: (first_order(), first_order())[1] if count == 2 else None),
+        "edge-popup, 4 steps": ("4 forward, 4 backward", lambda: [first_order() for _ in range(4 // count)]),
+        "edge-popup, 40 steps": ("40 forward, 40 backward", lambda: [first_order() for _ in range(40 // count)]),
     }
 
 
@@ -189,7 +190,8 @@ def cost_of_scores(network: str, rounds: int) -> list[dict[str, Any]]:
     mask = prunable_mask(model, ["linear", "recurrent"])
     apply(mask, model)
     options: dict[str, dict[str, Any]] = {
-        "fisher, by batch": {"gradients": "batch"}, "obd, 4 probes": {"probes": 4}, "edge-popup, 4 steps": {"steps": 4, "density": 0.5},
+        "fisher, by batch": {"gradients": "batch"}, "obd, 4 probes": {"probes": 4},
+        "edge-popup, 4 steps": {"steps": 4, "density": 0.5}, "edge-popup, 40 steps": {"steps": 40, "density": 0.5},
     }  # fmt: skip
     rows = []
     for name, (passes, way) in plain_passes(model, batches, torch.ones(1, *shape, dtype=torch.float64)).items():
@@ -199,7 +201,7 @@ def cost_of_scores(network: str, rounds: int) -> list[dict[str, Any]]:
         def ours(make: Any = make, its: dict[str, Any] = its) -> object:
             return make(model, mask, batches, loss, generator(3), **its)
 
-        few = max(3, rounds // 3) if name in ("fisher", "obd, 4 probes", "grasp", "edge-popup, 4 steps") else rounds
+        few = max(3, rounds // 3) if name in ("fisher", "obd, 4 probes", "grasp") or make is scores["edge-popup"] else rounds
         plain, score = compared({"passes": way, "score": ours}, few, "passes")
         times = {"ms of the passes": plain["ms"], "ms": score["ms"], "ratio": score["ratio"]}
         rows.append({"network": network, "score": name, "passes": passes, **times})

@@ -33,18 +33,17 @@ from torch.utils._pytree import tree_map_only
 
 from secateur import _kernels
 from secateur.errors import PruningError
-from secateur.linear_maps import linear_maps
+from secateur.linear_maps import described_layers
 
 
 @contextmanager
 def linearised(model: nn.Module, tensors: Mapping[str, Tensor], scored: Collection[str], singles: SingleVectors) -> Iterator[None]:
     """Within it, calls of `model` follow the linearisation. `tensors`: what stands in for its parameters and buffers; `scored`: names."""
     replaced: list[tuple[nn.Module, Any]] = []
-    modules = dict(model.named_modules())
     try:
-        for name, kind in {entry.module: entry.kind for entry in linear_maps(model)}.items():
-            module = modules[name]
-            make = _recurrent_flow if kind == "recurrent" else _attention_flow if hasattr(module, "in_proj_weight") else None
+        for _, module, maps in described_layers(model):
+            recurrent = any(entry.kind == "recurrent" for entry in maps)
+            make = _recurrent_flow if recurrent else _attention_flow if hasattr(module, "in_proj_weight") else None
             if make is not None:
                 replaced.append((module, module.__dict__.get("forward")))
                 object.__setattr__(module, "forward", make(module))
@@ -86,6 +85,12 @@ class SingleVectors:
         if name is None or x.numel() != x.shape[-1] or x.device.type != "cpu" or x.dtype != torch.float64:
             return None
         return _Passed.apply(x, self.anchor, self._weights[name], functools.partial(self._add, name))  # type: ignore[no-any-return,no-untyped-call]
+
+    def among(self, values: Any) -> bool:
+        """Whether something that stands in for a weight is among values, however deep in tuples, lists and dicts."""
+        if isinstance(values, tuple | list | dict):
+            return any(self.among(its) for its in (values.values() if isinstance(values, dict) else values))
+        return id(values) in self._names
 
     def seen(self, value: Any) -> Any:
         """What anything but a linear layer sees of a value: the magnitudes, of what stands in for a weight."""
@@ -253,7 +258,7 @@ class _LinearFunctions(TorchFunctionMode):
         if function is F.linear and len(args) > 1 and (passed := self._singles.passed(args[0], args[1])) is not None:
             bias = args[2] if len(args) > 2 else kwargs.get("bias")
             return passed if bias is None else passed + bias
-        if self._singles.stand_ins:
+        if self._singles.among((args, kwargs)):
             args, kwargs = tree_map_only(Tensor, self._singles.seen, (args, kwargs))
             magnitudes = {id(its) for its in self._singles.magnitudes.values()}
             self._fixed |= magnitudes
