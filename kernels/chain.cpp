@@ -100,7 +100,7 @@ int tile_of(const std::vector<ChainLayer<T>>& layers, std::int64_t batch) {
     int tile = kTiles[std::size(kTiles) - 1];
     bool halves = true;
     for (const ChainLayer<T>& layer : layers) {
-        tile = std::min(tile, tiling_for<T>(*layer.pattern, batch, true).tile);
+        tile = std::min(tile, tiling_for<T>(*layer.pattern, batch, true, small_blocks_pay<T>(*layer.pattern, batch) ? 64 : 128).tile);
         halves = halves && layer.pattern->survivors() <= few * layer.pattern->rows();
     }
     constexpr std::int64_t narrowest = 32;

@@ -22,17 +22,20 @@ Tiles<T> in_place(T* data, const Tiling& tiling, std::int64_t batch) {
     return {data, tiling.tile, batch};
 }
 
-// What is packed is multiplied fastest in narrow tiles; a batch that is a wide tile as it lies needs no packing.
+// What is packed is multiplied fastest in narrow tiles, one thread's or the other's; a batch that is a wide tile as it lies needs no packing.
 template <class T>
 Tiling forward_tiling(const Pattern& pattern, std::int64_t batch, bool feature_major) {
-    return tiling_for<T>(pattern, batch, feature_major, feature_major && batch == 128 ? 128 : 64);
+    const bool wide = feature_major && (batch == 128 || !small_blocks_pay<T>(pattern, batch));
+    return tiling_for<T>(pattern, batch, feature_major, wide ? 128 : 64);
 }
 
-// A survivor's gradient is summed across the examples of a tile: the wider, the fewer such sums.
+// A survivor's gradient is summed across the examples of a tile: the wider, the fewer such sums. Where registers do not hold that many
+// examples, narrow tiles are better in small blocks, or where the batch is packed tile by tile.
 template <class T>
 Tiling backward_tiling(const Pattern& pattern, std::int64_t batch, bool feature_major) {
-    const int wide = std::max(64, primitives<T>().widest_gradients);
-    return tiling_for<T>(pattern, batch, feature_major, batch % wide == 0 && !edges_matter(pattern, feature_major) ? wide : 64);
+    const bool narrow = small_blocks_pay<T>(pattern, batch) || (!feature_major && batch >= kManyExamples);
+    const bool held = primitives<T>().widest_gradients >= 128 && batch % 128 == 0 && !edges_matter(pattern, feature_major);
+    return tiling_for<T>(pattern, batch, feature_major, narrow && !held ? 64 : 128);
 }
 
 // Into how many parts, of whole vectors, each tile is cut so that the parts can be shared out evenly; 0: threads share rows instead.
@@ -66,7 +69,7 @@ template <class T>
 std::int64_t packed_size(const Pattern& pattern, std::int64_t batch) {
     const Tiling tiling = forward_tiling<T>(pattern, batch, false);
     const int wanted = backward_tiling<T>(pattern, batch, false).tile;
-    const bool kept = tiling.padded() < kManyExamples && (tiling.tile == wanted || 2 * tiling.tile == wanted);
+    const bool kept = tiling.padded() < kManyExamples && (tiling.tile == wanted || (tiling.tile == 64 && wanted == 128));
     return kept ? tiling.padded() * pattern.columns() : 0;
 }
 

@@ -8,10 +8,9 @@
 namespace secateur {
 
 struct Tiling {
-    int tile;             // examples side by side
+    int tile;            // examples side by side
     std::int64_t tiles;
-    bool blocked;         // the operand's block fits the first-level cache
-    std::int64_t width;   // lines of a block
+    std::int64_t width;  // lines of a block
 
     std::int64_t padded() const { return tile * tiles; }
 };
@@ -27,35 +26,40 @@ constexpr std::int64_t kManyExamples = 256;
 // Whether a row has so few survivors that the edges of a call, where it has any, cost as much as its walk.
 inline bool edges_matter(const Pattern& pattern, bool feature_major) { return !feature_major && pattern.survivors() <= 32 * pattern.rows(); }
 
-// Lines of the operand whose tile fills the first-level cache.
+// Lines of an operand whose tile takes so many bytes.
 template <class T>
-std::int64_t lines_in_cache(int tile) {
-    return 32 * 1024 / (tile * std::int64_t(sizeof(T)));
+std::int64_t lines_in(std::int64_t bytes, int tile) {
+    return bytes / (tile * std::int64_t(sizeof(T)));
 }
 
-// Whether cutting the matrix into blocks pays: below some survivors in a line of a block, loading and storing the line's sums costs more
-// than the cache saves.
+constexpr std::int64_t kNear = 32 * 1024;  // bytes of an operand that stay in the first-level cache
+constexpr std::int64_t kFar = 8 * kNear;  // and in the second-level one, beside other operands
+
+// Whether blocks whose operand stays in the first-level cache pay: below some survivors in a line of one, loading and storing the line's
+// sums costs more than the cache saves.
 template <class T>
-bool blocks_pay(const Pattern& pattern, std::int64_t batch) {
+bool small_blocks_pay(const Pattern& pattern, std::int64_t batch) {
     constexpr double fewest = 8;
-    return pattern.density() * double(lines_in_cache<T>(64)) >= fewest && batch > 16;
+    return pattern.density() * double(lines_in<T>(kNear, 64)) >= fewest && batch > 16;
 }
 
 // The lines of a block of a product whose tiles have this size.
 template <class T>
 std::int64_t block_width(const Pattern& pattern, int tile, std::int64_t batch) {
-    return blocks_pay<T>(pattern, batch) ? lines_in_cache<T>(tile) : kWidestBlock;
+    constexpr double fewest = 16;
+    if (small_blocks_pay<T>(pattern, batch)) return lines_in<T>(kNear, tile < 64 ? tile : 64);
+    std::int64_t width = lines_in<T>(kFar, tile);
+    while (width < kWidestBlock && pattern.density() * double(width) < fewest) width *= 2;
+    return width < kWidestBlock ? width : kWidestBlock;
 }
 
-// `narrow`: examples of a tile where the matrix is walked in blocks, or the batch tile by tile.
+// Tiles of at most `widest` examples.
 template <class T>
-Tiling tiling_for(const Pattern& pattern, std::int64_t batch, bool feature_major = false, int narrow = 64) {
+Tiling tiling_for(const Pattern& pattern, std::int64_t batch, bool feature_major, int widest) {
     Tiling tiling{};
-    tiling.blocked = blocks_pay<T>(pattern, batch);
     // Where edges matter two threads take half of the batch each, rather than half of the rows.
     const bool halves = edges_matter(pattern, feature_major) && (batch == 64 || batch == 128);
-    const bool narrowed = tiling.blocked || (!feature_major && batch >= kManyExamples);
-    const int most = halves ? int(batch / 2) : narrowed ? narrow : 128;
+    const int most = halves ? int(batch / 2) : widest;
     double best = 0;
     for (const int tile : kTiles) {
         if (tile > most) break;
@@ -66,7 +70,7 @@ Tiling tiling_for(const Pattern& pattern, std::int64_t batch, bool feature_major
         }
     }
     tiling.tiles = (batch + tiling.tile - 1) / tiling.tile;
-    tiling.width = block_width<T>(pattern, tiling.tile < 64 ? tiling.tile : 64, batch);
+    tiling.width = block_width<T>(pattern, tiling.tile, batch);
     return tiling;
 }
 
