@@ -83,7 +83,9 @@ void linear_forward(const LinearForward<T>& layer) {
     const Tiling tiling = forward_tiling<T>(pattern, batch, layer.feature_major);
     const bool direct = layer.feature_major && usable_in_place(pattern, tiling, batch);
     const int cuts = direct ? 0 : cuts_of_a_tile(pattern, tiling, threads);
-    const auto plan = pattern.product_plan(tiling.width, cuts ? 1 : threads);
+    // A thread that takes all rows takes as many at a time as leave their sums near from block to block.
+    const std::int64_t outputs = cuts ? rows * (tiling.tile / cuts) * std::int64_t(sizeof(T)) : 0;
+    const auto plan = pattern.product_plan(tiling.width, cuts ? int((outputs + kFar - 1) / kFar) : threads);
     // Memory of one tile, again and again, where a thread packs its own and nothing is kept.
     const bool passing = cuts && !layer.packed;
     T* packed = layer.packed;
@@ -126,7 +128,7 @@ void linear_forward(const LinearForward<T>& layer) {
                 const std::int64_t ld = passing ? width : x.ld;
                 primitives<T>().pack(
                     edge_of<T>(layer.x, layer.feature_major, columns, batch, tile * tiling.tile + at, width, 0, columns, inside, ld));
-                part(tile, at, width, 0, inside, ld);
+                for (int panel = 0; panel < plan->panels; ++panel) part(tile, at, width, panel, inside, ld);
             }
             return;
         }
