@@ -38,6 +38,12 @@ Tiling backward_tiling(const Pattern& pattern, std::int64_t batch, bool feature_
     return tiling_for<T>(pattern, batch, feature_major, narrow && !held ? 64 : 128);
 }
 
+// Panels of so many lines whose sums, of `width` examples each, stay near from block to block.
+template <class T>
+int panels_near(std::int64_t lines, int width) {
+    return int((lines * width * std::int64_t(sizeof(T)) + kFar - 1) / kFar);
+}
+
 // Into how many parts, of whole vectors, each tile is cut so that the parts can be shared out evenly; 0: threads share rows instead.
 // A narrow part reads indices and values again, which dense rows would feel.
 int cuts_of_a_tile(const Pattern& pattern, const Tiling& tiling, int threads) {
@@ -83,9 +89,7 @@ void linear_forward(const LinearForward<T>& layer) {
     const Tiling tiling = forward_tiling<T>(pattern, batch, layer.feature_major);
     const bool direct = layer.feature_major && usable_in_place(pattern, tiling, batch);
     const int cuts = direct ? 0 : cuts_of_a_tile(pattern, tiling, threads);
-    // A thread that takes all rows takes as many at a time as leave their sums near from block to block.
-    const std::int64_t outputs = cuts ? rows * (tiling.tile / cuts) * std::int64_t(sizeof(T)) : 0;
-    const auto plan = pattern.product_plan(tiling.width, cuts ? int((outputs + kFar - 1) / kFar) : threads);
+    const auto plan = pattern.product_plan(tiling.width, cuts ? panels_near<T>(rows, tiling.tile / cuts) : threads);
     // Memory of one tile, again and again, where a thread packs its own and nothing is kept.
     const bool passing = cuts && !layer.packed;
     T* packed = layer.packed;
@@ -160,10 +164,12 @@ void linear_backward(const LinearBackward<T>& layer) {
     // Sums over the batch are made group by group and added up at the end, whatever the number of threads.
     const int groups = groups_of_tiles(pattern, tiling, layer.feature_major);
     const bool pack_x = layer.dvalues && !placed && (layer.feature_major || packed_size<T>(pattern, batch) == 0);
-    const int panels = threads > groups ? threads / groups : groups == 1 ? threads : 1;
+    // As many columns at a time as leave their sums near from block to block.
+    const int sharing = std::max(1, threads / groups);
+    const int panels = sharing * panels_near<T>((columns + sharing - 1) / sharing, tiling.tile);
     const auto plan = pattern.gradient_plan(tiling.width, panels, primitives<T>().columns_at_once(tiling.tile));
     // Groups of examples go through their tiles one after another, and a tile of dy that has been walked is not needed again.
-    const bool by_group = groups > 1 && panels == 1;
+    const bool by_group = groups > 1 && sharing == 1;
     T* packed_dy = direct_dy || by_group ? nullptr : scratch_of<T>(Slot::packed_dy, std::size_t(rows * tiling.padded()));
     const Tiles<T> dy = direct_dy ? in_place(const_cast<T*>(layer.dy), tiling, batch) : packed_tiles(packed_dy, tiling, rows);
     T* packed_x = !pack_x ? const_cast<T*>(layer.x) : by_group ? nullptr : scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded()));
@@ -213,7 +219,7 @@ void linear_backward(const LinearBackward<T>& layer) {
     parallel(threads, [&](Team& team) {
         std::int64_t first, last;
         int begin, end;
-        team.share(groups * panels, begin, end);
+        team.share(by_group ? groups : groups * panels, begin, end);
         if (by_group) {
             // Each thread has examples of its own: nothing passes from core to core but sums.
             for (int group = begin; group < end; ++group)
@@ -221,7 +227,7 @@ void linear_backward(const LinearBackward<T>& layer) {
                     if (!direct_dy) pack_tile<T>(layer.dy, layer.y, layer.feature_major, rows, batch, tiling, tile, tile_of_dy(tile));
                     if (pack_x) pack_tile<T>(layer.x, nullptr, layer.feature_major, columns, batch, tiling, tile, tile_of_x(tile));
                     if (layer.dbias) sum_rows(group, tile, 0, rows);
-                    walk(group, 0, tile);
+                    for (int panel = 0; panel < panels; ++panel) walk(group, panel, tile);
                 }
         } else {
             if (!direct_dy) pack_share<T>(team, layer.dy, layer.y, layer.feature_major, rows, batch, tiling, dy);
