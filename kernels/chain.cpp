@@ -68,7 +68,7 @@ void tile_alone(const std::vector<Planned<T>>& chain, const T* x, std::int64_t b
     const std::int64_t columns = chain.front().layer.pattern->columns(), rows = chain.back().layer.pattern->rows();
     primitives<T>().pack(edge_of(x, false, columns, batch, example, tile, 0, columns, from, tile));
     for (const Planned<T>& planned : chain) {
-        multiply(planned, 0, tile, from, to);
+        for (int panel = 0; panel < planned.plan->panels; ++panel) multiply(planned, panel, tile, from, to);
         std::swap(from, to);
     }
     primitives<T>().unpack(edge_of(y, false, rows, batch, example, tile, 0, rows, from, tile));
@@ -123,9 +123,12 @@ void chain_forward(const std::vector<ChainLayer<T>>& layers, const T* x, std::in
     const int tile = tile_of(layers, batch);
     const std::int64_t tiles = (batch + tile - 1) / tile;
     const bool alone = tiles % threads == 0 || tiles >= 4 * threads;
+    const int sharing = alone ? 1 : threads;  // of a layer's rows
     std::vector<Planned<T>> chain;
-    for (const ChainLayer<T>& layer : layers)
-        chain.push_back({layer, layer.pattern->product_plan(block_width<T>(*layer.pattern, tile, batch), alone ? 1 : threads)});
+    for (const ChainLayer<T>& layer : layers) {
+        const int panels = sharing * panels_near<T>((layer.pattern->rows() + sharing - 1) / sharing, tile);
+        chain.push_back({layer, layer.pattern->product_plan(block_width<T>(*layer.pattern, tile, batch), panels)});
+    }
     const std::size_t numbers = std::size_t(widest * tile);
     T* shared[] = {alone ? nullptr : scratch_of<T>(Slot::packed_x, numbers), alone ? nullptr : scratch_of<T>(Slot::output, numbers)};
     parallel(threads, [&](Team& team) {

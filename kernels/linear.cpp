@@ -38,12 +38,6 @@ Tiling backward_tiling(const Pattern& pattern, std::int64_t batch, bool feature_
     return tiling_for<T>(pattern, batch, feature_major, narrow && !held ? 64 : 128);
 }
 
-// Panels of so many lines whose sums, of `width` examples each, stay near from block to block.
-template <class T>
-int panels_near(std::int64_t lines, int width) {
-    return int((lines * width * std::int64_t(sizeof(T)) + kFar - 1) / kFar);
-}
-
 // Into how many parts, of whole vectors, each tile is cut so that the parts can be shared out evenly; 0: threads share rows instead.
 // A narrow part reads indices and values again, which dense rows would feel.
 int cuts_of_a_tile(const Pattern& pattern, const Tiling& tiling, int threads) {
@@ -89,7 +83,9 @@ void linear_forward(const LinearForward<T>& layer) {
     const Tiling tiling = forward_tiling<T>(pattern, batch, layer.feature_major);
     const bool direct = layer.feature_major && usable_in_place(pattern, tiling, batch);
     const int cuts = direct ? 0 : cuts_of_a_tile(pattern, tiling, threads);
-    const auto plan = pattern.product_plan(tiling.width, cuts ? panels_near<T>(rows, tiling.tile / cuts) : threads);
+    const int sharing = cuts ? 1 : threads;  // of the rows
+    const int panels = sharing * panels_near<T>((rows + sharing - 1) / sharing, tiling.tile / std::max(1, cuts));
+    const auto plan = pattern.product_plan(tiling.width, panels);
     // Memory of one tile, again and again, where a thread packs its own and nothing is kept.
     const bool passing = cuts && !layer.packed;
     T* packed = layer.packed;

@@ -53,6 +53,12 @@ std::int64_t block_width(const Pattern& pattern, int tile, std::int64_t batch) {
     return width < kWidestBlock ? width : kWidestBlock;
 }
 
+// Panels of so many lines whose sums, of `width` examples each, stay near from block to block.
+template <class T>
+int panels_near(std::int64_t lines, int width) {
+    return int((lines * width * std::int64_t(sizeof(T)) + kFar - 1) / kFar);
+}
+
 // Tiles of at most `widest` examples.
 template <class T>
 Tiling tiling_for(const Pattern& pattern, std::int64_t batch, bool feature_major, int widest) {
