@@ -96,6 +96,41 @@ def test_without_gradients_the_outputs_are_the_same(layout: Any) -> None:
                 torch.testing.assert_close(sparse(x), expected.detach())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+@pytest.mark.parametrize("layout", ["batch", "feature"])
+@pytest.mark.parametrize(
+    ("density", "batch"), [(0.1, 64), (0.1, 96), (0.1, 128), (0.1, 256), (0.04, 100), (0.04, 128), (0.01, 128), (0.01, 512)]
+)
+def test_large_layers_equal_dense_with_any_number_of_threads(dtype: torch.dtype, layout: Any, density: float, batch: int) -> None:
+    """So many rows and columns that they are cut into panels and blocks of the second-level cache."""
+    dense, sparse = linear(1700, 1300, density, layout=layout)
+    dense, sparse = dense.to(dtype), sparse.to(dtype)
+    x, dy = (torch.randn(batch, size, generator=drawn(3), dtype=dtype) for size in (1700, 1300))
+
+    def passed(layer: Any, weight: Tensor, feature_major: bool) -> list[Tensor]:
+        leaf, its_dy = (each.t().contiguous() if feature_major else each.clone() for each in (x, dy))
+        layer.zero_grad()
+        y = layer(leaf.requires_grad_())
+        y.backward(its_dy)
+        outside = [y.detach(), leaf.grad]
+        return [*(each.t() if feature_major else each for each in outside), weight.grad, layer.bias.grad]
+
+    before = torch.get_num_threads()
+    by_threads = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            by_threads.append(passed(sparse, sparse.weight.values, layout == "feature"))
+    finally:
+        torch.set_num_threads(before)
+    wanted = passed(dense, dense.weight, False)
+    wanted[2] = wanted[2].reshape(-1)[sparse.weight.places()]
+    tolerance = 1e-4 if dtype is torch.float32 else 1e-9
+    for of_dense, *of_sparse in zip(wanted, *by_threads, strict=True):
+        torch.testing.assert_close(of_sparse[0], of_dense, rtol=tolerance, atol=tolerance)
+        assert all(torch.equal(of_sparse[0], its) for its in of_sparse[1:])
+
+
 def test_wide_inputs_use_several_ranges_of_short_indices() -> None:
     dense, sparse = linear(70_000, 3, 0.01)
     assert sparse.weight.columns.dtype is torch.int32
