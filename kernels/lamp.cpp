@@ -11,7 +11,6 @@
 namespace secateur {
 namespace {
 
-constexpr double deviations = 3;        // by which a range reaches beyond what the drawn numbers say
 constexpr double rounding = 1e-9;       // bounds are this much wider than they come out
 constexpr std::int64_t sparsely = 128;  // of so many places one is drawn,
 constexpr std::int64_t at_least = 512;  // but so many of a layer at least
@@ -160,7 +159,7 @@ Outcome choose_within(std::span<const Stretch<float>> layers, const std::vector<
     for (std::size_t number = 0; number < layers.size(); ++number) {
         double sums[16] = {};
         const std::int64_t before = found.above;
-        if (!found.scan(layers[number], false, ranges[number].below, ranges[number].above, sums)) return Outcome::unsound;
+        if (!found.scan(layers[number], false, ranges[number].below, ranges[number].above, {sums})) return Outcome::unsound;
         for (const double sum : sums) squares[number] += sum;
         above[number] = found.above - before;
         begins[number + 1] = found.collected;
@@ -216,7 +215,7 @@ bool choose_by_lamp(std::span<const Stretch<float>> layers, std::int64_t count) 
     std::vector<std::int64_t> candidates;
     std::int64_t places = 0;
     for (const Stretch<float>& layer : layers) {
-        if (layer.end > std::int64_t(1) << 32) return false;
+        if (layer.end > addressable) return false;
         candidates.push_back(count_set(layer.candidates, 0, layer.end));
         places += layer.end;
     }

@@ -9,6 +9,26 @@
 
 namespace secateur::SECATEUR_ISA {
 
+// Whole numbers of the width of floating-point ones.
+template <class T>
+struct Places;
+template <>
+struct Places<float> {
+    using Bits = std::uint32_t;
+};
+template <>
+struct Places<double> {
+    using Bits = std::uint64_t;
+};
+
+// Those of eight numbers whose bits are set, else zero; the first's bit is the lowest.
+template <class T>
+SECATEUR_INLINE Vec<double, 8> numbers_where(unsigned bits, typename Vector<T, 8>::type numbers) {
+    using Whole = Vec<typename Places<T>::Bits, 8>;
+    const Whole each{1, 2, 4, 8, 16, 32, 64, 128}, set = (Whole)((broadcast<8>(typename Places<T>::Bits(bits)) & each) == each);
+    return __builtin_convertvector((Vec<T, 8>)((Whole)numbers & set), Vec<double, 8>);
+}
+
 // The squares of eight numbers whose bits are set, else zero; the first's bit is the lowest. Those of floats are exact.
 SECATEUR_INLINE Vec<double, 8> squares_of(Vec<float, 8> numbers, unsigned bits) {
     const Vec<std::int32_t, 8> each{1, 2, 4, 8, 16, 32, 64, 128}, set = (broadcast<8>(std::int32_t(bits)) & each) == each;
@@ -60,9 +80,20 @@ struct Octets {
         return count;
     }
     static SECATEUR_INLINE void add_squares(const T* from, unsigned bits, Vec<double, 8>* sums) { *sums += squares_of(load<8>(from), bits); }
+    // Adds the lanes whose bits are set.
+    SECATEUR_INLINE void add_where(unsigned bits, Vec<double, 8>* sums) const { *sums += numbers_where<T>(bits, load<8>(lanes)); }
     static SECATEUR_INLINE std::int64_t append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
         const std::int64_t count = __builtin_popcount(bits);
         for (; bits; bits &= bits - 1) *to++ = first + std::uint32_t(__builtin_ctz(bits));
+        return count;
+    }
+    // The numbers of `from` whose bits are set, in front.
+    static SECATEUR_INLINE std::int64_t pack(std::uint32_t* to, const std::uint32_t* from, unsigned bits) {
+        std::int64_t count = 0;
+        for (int i = 0; i < 8; ++i) {
+            to[count] = from[i];
+            count += bits >> i & 1;
+        }
         return count;
     }
 };
@@ -110,9 +141,21 @@ struct Octets<float> {
         sums[0] = _mm512_fmadd_pd(low, low, sums[0]);
         sums[1] = _mm512_fmadd_pd(high, high, sums[1]);
     }
+    // By way of memory, as above; the compiler would take the registers' way.
+    SECATEUR_INLINE void add_where(Bits bits, Vec<double, 8>* sums) const {
+        float its[16];
+        _mm512_storeu_ps(its, _mm512_maskz_mov_ps(bits, lanes));
+        asm("" : "+m"(its));
+        sums[0] += _mm512_cvtps_pd(_mm256_loadu_ps(its));
+        sums[1] += _mm512_cvtps_pd(_mm256_loadu_ps(its + 8));
+    }
     static SECATEUR_INLINE std::int64_t append_places(std::uint32_t* to, std::uint32_t first, Bits bits) {
         const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
         _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(bits, _mm512_add_epi32(lanes, _mm512_set1_epi32(int(first)))));
+        return __builtin_popcount(bits);
+    }
+    static SECATEUR_INLINE std::int64_t pack(std::uint32_t* to, const std::uint32_t* from, Bits bits) {
+        _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(bits, _mm512_loadu_si512(from)));
         return __builtin_popcount(bits);
     }
 };
@@ -145,8 +188,13 @@ struct Octets<double> {
         _mm512_storeu_pd(to, _mm512_maskz_compress_pd(bits, lanes));
         return __builtin_popcount(bits);
     }
+    SECATEUR_INLINE void add_where(Bits bits, Vec<double, 8>* sums) const { *sums += _mm512_maskz_mov_pd(bits, lanes); }
     static SECATEUR_INLINE std::int64_t append_places(std::uint32_t* to, std::uint32_t first, Bits bits) {
         return Octets<float>::append_places(to, first, bits);
+    }
+    static SECATEUR_INLINE std::int64_t pack(std::uint32_t* to, const std::uint32_t* from, Bits bits) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_maskz_compress_epi32(bits, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+        return __builtin_popcount(bits);
     }
 };
 #elif defined(__AVX2__)
@@ -196,9 +244,16 @@ struct Octets<float> {
         return __builtin_popcount(bits);
     }
     static SECATEUR_INLINE void add_squares(const float* from, unsigned bits, Vec<double, 8>* sums) { *sums += squares_of(load<8>(from), bits); }
+    SECATEUR_INLINE void add_where(unsigned bits, Vec<double, 8>* sums) const { *sums += numbers_where<float>(bits, (Vec<float, 8>)lanes); }
     static SECATEUR_INLINE std::int64_t append_places(std::uint32_t* to, std::uint32_t first, unsigned bits) {
         const __m256i lanes = _mm256_load_si256(reinterpret_cast<const __m256i*>(fronts.lanes[bits]));
         _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_add_epi32(lanes, _mm256_set1_epi32(int(first))));
+        return __builtin_popcount(bits);
+    }
+    static SECATEUR_INLINE std::int64_t pack(std::uint32_t* to, const std::uint32_t* from, unsigned bits) {
+        const __m256i lanes = _mm256_load_si256(reinterpret_cast<const __m256i*>(fronts.lanes[bits]));
+        const __m256i numbers = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permutevar8x32_epi32(numbers, lanes));
         return __builtin_popcount(bits);
     }
 };

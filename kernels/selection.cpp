@@ -39,9 +39,6 @@ const SelectionInstructions& selection_instructions() {
 
 namespace {
 
-constexpr std::int64_t sampled = 1 << 12;  // of many places, so many tell where to search
-constexpr double deviations = 3;           // by which the search reaches beyond what they say
-
 // Candidates of all stretches in [low, high], and how many lie above. Returns the number of the first stretch that has one that is not
 // finite, else -1.
 template <class T>
@@ -53,81 +50,18 @@ std::int64_t scan(std::span<const Stretch<T>> stretches, bool magnitude, T low, 
     return odd;
 }
 
-// Sets the bits of places that a scan collected. Those of one byte come together: it is put together before it is written and never read,
-// for to read what was written a moment ago takes longer than all the rest. No branches: half of them would be misjudged.
-class Setter {
-  public:
-    explicit Setter(std::uint8_t* bits) : bits_(bits) {}
-    void put(std::int64_t place, bool set) {
-        const std::int64_t byte = place >> 3;
-        gathered_ = (gathered_ & -unsigned(byte == byte_)) | unsigned(set) << (7 - (place & 7));
-        byte_ = byte;
-        bits_[byte] = std::uint8_t(gathered_);
-    }
-
-  private:
-    std::uint8_t* __restrict bits_;
-    std::int64_t byte_ = -1;
-    unsigned gathered_ = 0;
-};
-
-// Sets the bits of what was collected above the threshold, and of the first `ties` that equal it.
-template <class T>
-void settle(std::span<const Stretch<T>> stretches, Found<T>& found, T threshold, std::int64_t ties) {
-    const T* __restrict scores = found.padded();
-    const std::uint32_t* __restrict places = found.places();
-    std::vector<std::uint8_t>& bits = found.bits;
-    std::int64_t i = 0, left = ties;
-    for (std::size_t number = 0; number < stretches.size(); ++number) {
-        const Stretch<T>& stretch = stretches[number];
-        const std::int64_t first = stretch.begin >> 3, bytes = ((stretch.end + 7) >> 3) - first, offset = stretch.begin & 7;
-        bits.assign(std::size_t(bytes), 0);
-        Setter setter(bits.data());
-        for (; i < found.ends[number]; ++i) {
-            const bool tie = (scores[i] == threshold) & (left > 0);
-            left -= tie;
-            setter.put(offset + places[i], (scores[i] > threshold) | tie);
-        }
-        std::uint8_t* __restrict chosen = stretch.chosen + first;
-        const std::uint8_t* __restrict set = bits.data();
-        for (std::int64_t k = 0; k < bytes; ++k) chosen[k] |= set[k];
-    }
-}
-
-// Where the candidate that `share` of them do not rank below lies in all likelihood: numbers at scattered, fixed places tell.
-template <class T>
-std::pair<T, T> bracket(std::span<const Stretch<T>> stretches, bool magnitude, std::int64_t places, double share) {
-    std::unique_ptr<T[]> drawn(new T[sampled + 64]);
-    std::int64_t size = 0, before = 0, first = 0;
-    for (const Stretch<T>& stretch : stretches) {
-        before += stretch.end - stretch.begin;
-        const std::int64_t last = std::int64_t(double(sampled) * double(before) / double(places));
-        size += draw(stretch, last - first, magnitude, drawn.get() + size);
-        first = last;
-    }
-    if (size < sampled / 64) return {-infinity<T>, infinity<T>};
-    const double rank = share * double(size), spread = deviations * std::sqrt(rank * (1 - share)) + 1;
-    std::fill_n(drawn.get() + size, 64, -infinity<T>);
-    const double upper = rank - spread, lower = rank + spread + 1;
-    const auto of_rank = [&](double number) {
-        std::int64_t above;
-        return loops<T>().of_rank(drawn.get(), size, std::int64_t(number), -infinity<T>, infinity<T>, &above);
-    };
-    return {lower > double(size) ? -infinity<T> : of_rank(lower), upper < 1 ? infinity<T> : of_rank(upper)};
-}
-
 // As `choose_highest`, of so many candidates.
 template <class T>
 std::int64_t choose(std::span<const Stretch<T>> stretches, std::int64_t candidates, std::int64_t count, bool magnitude, Found<T>& found) {
     std::int64_t places = 0;
-    bool addressable = true;
+    bool small = true;
     for (const Stretch<T>& stretch : stretches) {
         places += stretch.end - stretch.begin;
-        addressable &= stretch.end - stretch.begin <= std::int64_t(1) << 32;
+        small &= stretch.end - stretch.begin <= addressable;
     }
     const bool none = count <= 0, all = !none && count >= candidates;
     // Of many, the scan that collects marks too, and memory is read once.
-    found.begin(!none && !all && places > few && addressable);
+    found.begin(!none && !all && places > few && small);
     T low = -infinity<T>, high = infinity<T>;
     if (none || all)
         std::swap(low, high);  // nothing is to be found
@@ -150,10 +84,13 @@ std::int64_t choose(std::span<const Stretch<T>> stretches, std::int64_t candidat
         threshold = loops<T>().of_rank(found.padded(), found.collected, rank, low, high, &higher);
         ties = rank - higher;
     }
-    if (found.with_places)
-        settle(stretches, found, threshold, ties);
-    else
+    if (found.with_places) {
+        std::int64_t begin = 0;
+        for (std::size_t number = 0; number < stretches.size(); begin = found.ends[number++])
+            loops<T>().settle(stretches[number], found.from(begin), found.ends[number] - begin, threshold, &ties);
+    } else {
         for (const Stretch<T>& stretch : stretches) loops<T>().mark(stretch, magnitude, threshold, &ties);
+    }
     return odd;
 }
 
@@ -264,31 +201,6 @@ void choose_at_random(const std::uint8_t* candidates, std::uint8_t* chosen, std:
     }
 }
 
-template <class T>
-void renew(const Stretch<T>& weights, const T* growth, const std::uint8_t* prunable, std::int64_t stay, std::int64_t grow, std::uint64_t seed) {
-    const auto bytes = std::size_t(weights.end + 7) / 8;
-    std::uint8_t* __restrict renewed = weights.chosen;
-    thread_local std::vector<std::uint8_t> others, added;
-    others.resize(bytes);
-    added.assign(bytes, 0);
-    std::uint8_t* __restrict free = others.data();
-    std::uint8_t* __restrict grown = added.data();
-    choose_highest<T>(std::span<const Stretch<T>>(&weights, 1), stay, true);
-    for (std::size_t i = 0; i < bytes; ++i) free[i] = std::uint8_t(~renewed[i]);
-    if (prunable)
-        for (std::size_t i = 0; i < bytes; ++i) free[i] &= prunable[i];
-    if (weights.end % 8) free[bytes - 1] &= std::uint8_t(0xFF << (8 - weights.end % 8));
-    if (growth) {
-        const Stretch<T> competing{growth, free, grown, 0, weights.end};
-        choose_highest<T>(std::span<const Stretch<T>>(&competing, 1), grow, true);
-    } else {
-        choose_at_random(free, grown, weights.end, grow, seed);
-    }
-    for (std::size_t i = 0; i < bytes; ++i) renewed[i] |= grown[i];
-}
-
-template void renew<float>(const Stretch<float>&, const float*, const std::uint8_t*, std::int64_t, std::int64_t, std::uint64_t);
-template void renew<double>(const Stretch<double>&, const double*, const std::uint8_t*, std::int64_t, std::int64_t, std::uint64_t);
 template std::int64_t choose_highest<float>(std::span<const Stretch<float>>, std::int64_t, bool);
 template std::int64_t choose_highest<double>(std::span<const Stretch<double>>, std::int64_t, bool);
 template bool choose_highest_of_each<float>(const Stretch<float>&, const std::int64_t*, const std::int64_t*, std::int64_t);

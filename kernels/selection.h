@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
+#include <vector>
 
 namespace secateur {
 
@@ -25,10 +27,26 @@ std::int64_t choose_highest(std::span<const Stretch<T>> stretches, std::int64_t 
 // Choose min(count, candidates) of the candidates in [0, size), each set of so many with the same chance; `seed` decides.
 void choose_at_random(const std::uint8_t* candidates, std::uint8_t* chosen, std::int64_t size, std::int64_t count, std::uint64_t seed);
 
-// Which weights live after some are dropped and others grown, into `weights.chosen`: `stay` of the candidates, those of largest |weight|,
-// and `grow` of all prunable ones (null: all) but those: of largest |growth|, or, where that is null, drawn by `seed`.
+// A layer of which some weights are dropped and others grown. Into `weights.chosen` go the `stay` candidates of largest |weight|, and of
+// all `prunable` weights (null: all) but those some that grow: of largest |growth|, or, where that is null, drawn at random.
 template <class T>
-void renew(const Stretch<T>& weights, const T* growth, const std::uint8_t* prunable, std::int64_t stay, std::int64_t grow, std::uint64_t seed);
+struct Renewal {
+    Stretch<T> weights;  // a whole layer: begins at 0
+    const T* growth;
+    const std::uint8_t* prunable;
+    std::int64_t stay;
+};
+
+// So many grow.
+template <class T>
+void renew(const Renewal<T>& layer, std::int64_t grow, std::uint64_t seed);
+
+// How many grow in each layer, given the sum of |growth| of its candidates: no more than it has room for.
+using Shares = std::function<std::vector<std::int64_t>(const std::vector<double>& magnitudes)>;
+
+// The same for layers, all with growth, that share what grows. `shares`, a pure function, is asked with estimates first.
+template <class T>
+void renew_by_shares(std::span<const Renewal<T>> layers, const Shares& shares);
 
 // How many of the bits [begin, end) are set.
 std::int64_t count_set(const std::uint8_t* bits, std::int64_t begin, std::int64_t end);
@@ -63,16 +81,25 @@ struct Collected {
     std::uint32_t* places;
 };
 
+// What a scan adds to sixteen sums, a number at place i to that of i % 16: the squares of candidates above its range (scores are floats and
+// no magnitudes, places are found, and a candidate below zero, or -0, counts as not finite), or, unless `of` is null, |score| wherever
+// bits are set there (scores are magnitudes, places are found).
+struct Sums {
+    double* sums = nullptr;  // null: nothing
+    const std::uint8_t* of = nullptr;
+};
+
 // The loops over memory, one set for each instruction set.
 template <class T>
 struct SelectionLoops {
     // Of the candidates in [begin, end): how many lie above `high`; those in [low, high] are collected. Where places are, the bits of
-    // those above are set, all others' cleared. False where one is not finite. Unless `squares` is null (T is float, places are found, scores
-    // are not magnitudes), the squares of those above are added to these sixteen sums, and a candidate below zero, or -0, counts as not finite.
+    // those above are set, all others' cleared. False where one is not finite.
     bool (*scan)(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, bool magnitude, T low, T high, Collected<T> found,
-                 std::int64_t* collected, std::int64_t* above, double* squares);
+                 std::int64_t* collected, std::int64_t* above, const Sums& sums);
     // Sets the bits of candidates above the threshold, and of the first `ties` that equal it, which are counted down.
     void (*mark)(const Stretch<T>& stretch, bool magnitude, T threshold, std::int64_t* ties);
+    // The same for so many candidates that a scan found, whose places are overwritten.
+    void (*settle)(const Stretch<T>& stretch, const Collected<T>& found, std::int64_t size, T threshold, std::int64_t* ties);
     // The number of rank `rank` (1 the highest, at most `size`) of numbers that lie in [low, high], and how many lie `above` it. Behind the
     // last there are 64 of -infinity.
     T (*of_rank)(const T* values, std::int64_t size, std::int64_t rank, T low, T high, std::int64_t* above);

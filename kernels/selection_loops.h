@@ -41,6 +41,18 @@ SECATEUR_INLINE void turn_bits(const std::uint8_t* from, std::int64_t bytes, std
     for (; i < bytes; ++i) to[i] = std::uint8_t(turned(std::uint64_t(from[i])));
 }
 
+// How many bits are set.
+SECATEUR_INLINE std::int64_t count_bits(const std::uint8_t* bits, std::int64_t bytes) {
+    std::int64_t count = 0, i = 0;
+    for (; i + 8 <= bytes; i += 8) {
+        std::uint64_t word;
+        __builtin_memcpy(&word, bits + i, 8);
+        count += __builtin_popcountll(word);
+    }
+    for (; i < bytes; ++i) count += __builtin_popcount(bits[i]);
+    return count;
+}
+
 SECATEUR_INLINE bool is_set(const std::uint8_t* mask, std::int64_t i) { return mask[i >> 3] >> (7 - (i & 7)) & 1; }
 
 template <class T>
@@ -48,15 +60,20 @@ SECATEUR_INLINE T ranked(T score, bool magnitude) {
     return magnitude && score < 0 ? -score : score;
 }
 
-template <class T, bool magnitude, bool places, bool squares = false>
+enum class Adds { nothing, squares, magnitudes };
+
+template <class T, bool magnitude, bool places, Adds adds = Adds::nothing>
 bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T low, T high, Collected<T> found, std::int64_t* collected,
-             std::int64_t* above, double* sums) {
+             std::int64_t* above, const Sums& into) {
+    constexpr bool squares = adds == Adds::squares, magnitudes_of = adds == Adds::magnitudes;
     using G = Octets<T>;
     const T* __restrict scores = stretch.scores;
     const std::uint8_t* __restrict candidates = stretch.candidates;
     std::uint8_t* __restrict chosen = stretch.chosen;
     T* __restrict collected_scores = found.scores;
     std::uint32_t* __restrict collected_places = found.places;
+    double* __restrict sums = into.sums;
+    const std::uint8_t* __restrict summed = into.of;
     const std::int64_t origin = stretch.begin;
     std::int64_t count = 0, higher = 0, i = begin;
     bool odd = false;
@@ -73,6 +90,8 @@ bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T 
         }
         if constexpr (squares)
             if (over) sums[i & 15] += double(score) * double(score);
+        if constexpr (magnitudes_of)
+            if (is_set(summed, i)) sums[i & 15] += double(score);
         if (candidate && score >= low && !over) {
             if constexpr (places)
                 collected_places[count++] = std::uint32_t(i - origin);
@@ -80,13 +99,14 @@ bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T 
                 collected_scores[count++] = score;
         }
     };
-    for (; i < end && (i & (squares ? 15 : 7)); ++i) one();
+    for (; i < end && (i & (adds == Adds::nothing ? 7 : 15)); ++i) one();
     Vec<double, 8> lanes[2] = {};
-    if constexpr (squares) lanes[0] = load<8>(sums), lanes[1] = load<8>(sums + 8);
-    std::uint8_t set[block / 8], over_high[block / 8];
+    if constexpr (adds != Adds::nothing) lanes[0] = load<8>(sums), lanes[1] = load<8>(sums + 8);
+    std::uint8_t set[block / 8], over_high[block / 8], of[block / 8];
     while (i + 16 <= end) {
         const std::int64_t size = end - i < block ? (end - i) / 16 * 16 : block;
         turn_bits(candidates + (i >> 3), size / 8, set);
+        if constexpr (magnitudes_of) turn_bits(summed + (i >> 3), size / 8, of);
         for (std::int64_t k = 0; k < size; k += 16) {
             const T* __restrict from = scores + i + k;
             __builtin_prefetch(from + ahead);
@@ -95,13 +115,14 @@ bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T 
                 const G group = G::of(from + j, magnitude);
                 const auto over = group.above(high, bits);
                 const auto within = G::without(group.from(low, bits), over);
-                higher += __builtin_popcount(over);
+                if constexpr (!places) higher += __builtin_popcount(over);
                 if constexpr (squares) {
                     odd_lanes.look_signed(group, bits);
                     G::add_squares(from + j, over, lanes + j / 8);
                 } else {
                     odd_lanes.look(group, bits);
                 }
+                if constexpr (magnitudes_of) group.add_where(G::bits(of + (k + j) / 8), lanes + j / 8);
                 if constexpr (places) {
                     G::put(over_high + (k + j) / 8, over);
                     count += G::append_places(collected_places + count, std::uint32_t(i + k + j - origin), within);
@@ -110,10 +131,13 @@ bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T 
                 }
             }
         }
-        if constexpr (places) turn_bits(over_high, size / 8, chosen + (i >> 3));
+        if constexpr (places) {
+            higher += count_bits(over_high, size / 8);
+            turn_bits(over_high, size / 8, chosen + (i >> 3));
+        }
         i += size;
     }
-    if constexpr (squares) store<8>(sums, lanes[0]), store<8>(sums + 8, lanes[1]);
+    if constexpr (adds != Adds::nothing) store<8>(sums, lanes[0]), store<8>(sums + 8, lanes[1]);
     for (; i < end; ++i) one();
     if constexpr (places)  // these are near still: to pack them beside their places would take longer
         for (std::int64_t k = 0; k < count; ++k) collected_scores[k] = ranked(scores[origin + collected_places[k]], magnitude);
@@ -124,12 +148,13 @@ bool scan_as(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, T 
 
 template <class T>
 bool scan(const Stretch<T>& stretch, std::int64_t begin, std::int64_t end, bool magnitude, T low, T high, Collected<T> found,
-          std::int64_t* collected, std::int64_t* above, double* squares) {
+          std::int64_t* collected, std::int64_t* above, const Sums& sums) {
     auto as = found.places ? (magnitude ? scan_as<T, true, true> : scan_as<T, false, true>)
                            : (magnitude ? scan_as<T, true, false> : scan_as<T, false, false>);
+    if (sums.of) as = scan_as<T, true, true, Adds::magnitudes>;
     if constexpr (sizeof(T) == sizeof(float))
-        if (squares) as = scan_as<T, false, true, true>;
-    return as(stretch, begin, end, low, high, found, collected, above, squares);
+        if (sums.sums && !sums.of) as = scan_as<T, false, true, Adds::squares>;
+    return as(stretch, begin, end, low, high, found, collected, above, sums);
 }
 
 template <class T, bool magnitude>
@@ -168,6 +193,33 @@ void mark(const Stretch<T>& stretch, bool magnitude, T threshold, std::int64_t* 
 }
 
 template <class T>
+void settle(const Stretch<T>& stretch, const Collected<T>& found, std::int64_t size, T threshold, std::int64_t* ties) {
+    using G = Octets<T>;
+    const T* __restrict scores = found.scores;
+    std::uint32_t* __restrict places = found.places;
+    std::int64_t count = 0, left = *ties, i = 0;
+    for (; i + G::width <= size; i += G::width) {
+        constexpr auto all = typename G::Bits((1u << G::width) - 1);
+        const G group = G::of(scores + i, false);
+        auto equal = group.equal(threshold, all), set = group.above(threshold, all);
+        for (; equal && left > 0; equal &= typename G::Bits(equal - 1), --left) set |= equal & typename G::Bits(-equal);
+        count += G::pack(places + count, places + i, set);
+    }
+    for (; i < size; ++i) {
+        const bool tie = scores[i] == threshold && left > 0;
+        left -= tie;
+        places[count] = places[i];
+        count += tie || scores[i] > threshold;
+    }
+    *ties = left;
+    std::uint8_t* __restrict chosen = stretch.chosen;
+    for (std::int64_t k = 0; k < count; ++k) {
+        const std::int64_t place = stretch.begin + places[k];
+        chosen[place >> 3] |= std::uint8_t(128 >> (place & 7));
+    }
+}
+
+template <class T>
 SECATEUR_INLINE std::int64_t count_from(const T* values, std::int64_t size, T bound) {
     constexpr int W = widest<T>;
     std::int64_t count = 0;
@@ -188,18 +240,6 @@ SECATEUR_INLINE std::int64_t count_from(const T* values, std::int64_t size, T bo
     }
     return count;
 }
-
-// Whole numbers in the order of the floating-point ones.
-template <class T>
-struct Places;
-template <>
-struct Places<float> {
-    using Bits = std::uint32_t;
-};
-template <>
-struct Places<double> {
-    using Bits = std::uint64_t;
-};
 
 template <class T, class Bits = typename Places<T>::Bits>
 SECATEUR_INLINE Bits place_of(T value) {
@@ -335,19 +375,11 @@ double magnitude(const std::uint8_t* bits, std::int64_t size, const T* values) {
     return sum;
 }
 
-inline std::int64_t count(const std::uint8_t* bits, std::int64_t words) {
-    std::int64_t found = 0;
-    for (std::int64_t i = 0; i < words; ++i) {
-        std::uint64_t word;
-        __builtin_memcpy(&word, bits + 8 * i, 8);
-        found += __builtin_popcountll(word);
-    }
-    return found;
-}
+inline std::int64_t count(const std::uint8_t* bits, std::int64_t words) { return count_bits(bits, 8 * words); }
 
 template <class T>
 constexpr SelectionLoops<T> selection_loops() {
-    return {scan<T>, mark<T>, of_rank<T>, fill<T>, copy<T>, magnitude<T>};
+    return {scan<T>, mark<T>, settle<T>, of_rank<T>, fill<T>, copy<T>, magnitude<T>};
 }
 
 extern const SelectionInstructions selection;

@@ -1,6 +1,7 @@
 // Python's face of the selection. Arrays are numpy's.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/function.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/vector.h>
 
@@ -92,14 +93,6 @@ void copy(const Flat<const std::uint8_t>& bits, const Flat<const T>& values, con
     copy_where(set, std::int64_t(size), values.data(), copied.data());
 }
 
-template <class T>
-double magnitude(const Flat<const std::uint8_t>& bits, const Flat<const T>& values) {
-    const std::size_t size = values.shape(0);
-    const std::uint8_t* set = bits_of(bits, size);
-    const nb::gil_scoped_release released;
-    return magnitude_where(set, std::int64_t(size), values.data());
-}
-
 void at_random(const Flat<const std::uint8_t>& candidates, const Flat<std::uint8_t>& chosen, std::int64_t size, std::int64_t count, std::uint64_t seed) {
     if (size < 0 || chosen.shape(0) != candidates.shape(0)) throw std::invalid_argument("chosen must hold a bit for each place");
     const std::uint8_t* set = bits_of(candidates, std::size_t(size));
@@ -107,14 +100,34 @@ void at_random(const Flat<const std::uint8_t>& candidates, const Flat<std::uint8
     choose_at_random(set, chosen.data(), size, count, seed);
 }
 
+using MaybeBits = std::optional<Flat<const std::uint8_t>>;
+
 template <class T>
-void renewed(const Flat<const T>& weights, const Flat<const std::uint8_t>& kept, const Flat<std::uint8_t>& into, std::int64_t stay, std::int64_t grow,
-             const std::optional<Flat<const T>>& growth, const std::optional<Flat<const std::uint8_t>>& prunable, std::uint64_t seed) {
+Renewal<T> renewal_of(const Flat<const T>& weights, const Flat<const std::uint8_t>& kept, const Flat<std::uint8_t>& into, std::int64_t stay,
+                      const std::optional<Flat<const T>>& growth, const MaybeBits& prunable) {
     const Stretch<T> stretch = stretch_of<T>(weights, kept, into);
     if (growth && growth->shape(0) != weights.shape(0)) throw std::invalid_argument("growth must hold a number for each weight");
-    const std::uint8_t* may = prunable ? bits_of(*prunable, weights.shape(0)) : nullptr;
+    return {stretch, growth ? growth->data() : nullptr, prunable ? bits_of(*prunable, weights.shape(0)) : nullptr, stay};
+}
+
+template <class T>
+void renewed(const Flat<const T>& weights, const Flat<const std::uint8_t>& kept, const Flat<std::uint8_t>& into, std::int64_t stay, std::int64_t grow,
+             const std::optional<Flat<const T>>& growth, const MaybeBits& prunable, std::uint64_t seed) {
+    const Renewal<T> layer = renewal_of(weights, kept, into, stay, growth, prunable);
     const nb::gil_scoped_release released;
-    renew(stretch, growth ? growth->data() : nullptr, may, stay, grow, seed);
+    renew(layer, grow, seed);
+}
+
+template <class T>
+void renewed_by_shares(const std::vector<Flat<const T>>& weights, const std::vector<Flat<const std::uint8_t>>& kept,
+                       const std::vector<Flat<std::uint8_t>>& into, const std::vector<std::int64_t>& stay, const std::vector<Flat<const T>>& growth,
+                       const std::vector<MaybeBits>& prunable, const Shares& shares) {
+    for (const std::size_t count : {kept.size(), into.size(), stay.size(), growth.size(), prunable.size()})
+        if (count != weights.size()) throw std::invalid_argument("what is given of layers must be as many");
+    std::vector<Renewal<T>> layers;
+    for (std::size_t i = 0; i < weights.size(); ++i) layers.push_back(renewal_of<T>(weights[i], kept[i], into[i], stay[i], growth[i], prunable[i]));
+    const nb::gil_scoped_release released;
+    renew_by_shares<T>(layers, shares);
 }
 
 template <class T>
@@ -128,11 +141,14 @@ void bind(nb::module_& module) {
     module.def("renew", &renewed<T>, "weights"_a.noconvert(), "kept"_a.noconvert(), "renewed"_a.noconvert(), "stay"_a, "grow"_a,
                "growth"_a.noconvert() = nb::none(), "prunable"_a.noconvert() = nb::none(), "seed"_a = 0,
                "Set the bits of the `stay` kept weights of largest |weight|, and of `grow` others: of largest |growth|, or drawn by the seed.");
+    module.def("renew_by_shares", &renewed_by_shares<T>, "weights"_a.noconvert(), "kept"_a.noconvert(), "renewed"_a.noconvert(), "stay"_a,
+               "growth"_a.noconvert(), "prunable"_a.noconvert(), "shares"_a,
+               "The same for layers that share what grows: `shares` says how many in each, given the sums of |growth| of their kept weights. It is asked "
+               "with estimates first.");
     module.def("fill_where", &fill<T>, "bits"_a.noconvert(), "values"_a.noconvert(), "value"_a, "but"_a.noconvert() = nb::none(),
                "values[i] = value wherever bit i is set, and not set in `but`.");
     module.def("copy_where", &copy<T>, "bits"_a.noconvert(), "values"_a.noconvert(), "copied"_a.noconvert(),
                "copied[i] = values[i] wherever bit i is set, else zero.");
-    module.def("magnitude_where", &magnitude<T>, "bits"_a.noconvert(), "values"_a.noconvert(), "The sum of |values[i]| over the bits set.");
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 """The compiled kernels (kernels/module.cpp). Tensors are checked there: a wrong shape, dtype, device or stride raises."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -300,14 +300,25 @@ def renew(
 ) -> None:
     """Set the bits of the `stay` kept weights of largest |weight|, and of `grow` others: of largest |growth|, or drawn by the seed."""
 
+def renew_by_shares(
+    weights: Sequence[Numbers],
+    kept: Sequence[Bits],
+    renewed: Sequence[Bits],
+    stay: Sequence[int],
+    growth: Sequence[Numbers],
+    prunable: Sequence[Bits | None],
+    shares: Callable[[list[float]], list[int]],
+) -> None:
+    """The same for layers that share what grows: `shares` says how many in each, given the sums of |growth| of their kept weights.
+
+    It is asked with estimates first.
+    """
+
 def fill_where(bits: Bits, values: Numbers, value: float, but: Bits | None = None) -> None:
     """values[i] = value wherever bit i is set, and not set in `but`, in place."""
 
 def copy_where(bits: Bits, values: Numbers, copied: Numbers) -> None:
     """copied[i] = values[i] wherever bit i is set, else zero."""
-
-def magnitude_where(bits: Bits, values: Numbers) -> float:
-    """The sum of |values[i]| over the bits set."""
 
 def count_set(bits: Bits) -> int:
     """How many bits are set."""

@@ -407,12 +407,25 @@ void test_choices(std::int64_t size) {
     std::vector<bool> free(std::size_t(size), true);
     for (const std::int64_t place : wanted) free[std::size_t(place)] = false;
     for (const std::int64_t place : best(growth, 0, size, size / 6, [&](std::int64_t i) { return free[std::size_t(i)]; }, magnitude)) wanted.push_back(place);
-    renew<T>({scores.data(), kept.data(), renewed.data(), 0, size}, growth.data(), nullptr, size / 5, size / 6, 0);
+    const Renewal<T> renewal{{scores.data(), kept.data(), renewed.data(), 0, size}, growth.data(), nullptr, size / 5};
+    renew<T>(renewal, size / 6, 0);
     expect(renewed, wanted, "a renewal");
     double magnitudes = 0;
     for (std::int64_t i = 0; i < size; ++i)
         if (is_kept(i)) magnitudes += std::abs(double(scores[std::size_t(i)]));
     if (std::abs(magnitude_where(kept.data(), size, scores.data()) - magnitudes) > 1e-9 * (1 + magnitudes)) std::printf("a sum of magnitudes is wrong\n"), ++failures;
+    for (const std::int64_t estimated : {std::int64_t(0), size / 6}) {  // the first leads astray
+        std::vector<std::uint8_t> shared(bytes);
+        const Renewal<T> sharing{{scores.data(), kept.data(), shared.data(), 0, size}, growth.data(), nullptr, size / 5};
+        double sum = 0;
+        int asked = 0;
+        renew_by_shares<T>(std::span<const Renewal<T>>(&sharing, 1), [&](const std::vector<double>& sums) {
+            sum = sums[0];
+            return std::vector<std::int64_t>{asked++ ? size / 6 : estimated};
+        });
+        if (sum != magnitude_where(kept.data(), size, growth.data())) std::printf("a sum of what is kept is wrong\n"), ++failures;
+        if (shared != renewed) std::printf("a renewal by shares is wrong\n"), ++failures;
+    }
     if constexpr (std::is_same_v<T, float>) {
         std::vector<float> positive = scores;
         for (float& score : positive) score = std::abs(score);

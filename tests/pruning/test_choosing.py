@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -12,7 +13,7 @@ from secateur import _kernels
 from secateur.errors import PruningError
 from secateur.linear_maps import prunable_mask
 from secateur.masks import Pattern, zero_where
-from secateur.pruning.choosing import at_random, highest, magnitude_of_kept, renewed
+from secateur.pruning.choosing import at_random, highest, renewed, renewed_by_shares
 from secateur.pruning.keeping import keep
 
 
@@ -164,6 +165,98 @@ def test_a_renewal_is_a_drop_and_a_growth(size: int, random: bool, all_prunable:
     assert np.array_equal(found, stays | grown)
 
 
+def sum_of_magnitudes(values: NDArray[np.floating], flags: NDArray[np.bool_]) -> float:
+    """In sixteen sums, the number at place i in that of i % 16: the order that masks depend on."""
+    magnitudes = np.where(flags, np.abs(values.astype(np.float64)), 0.0)
+    rows = np.concatenate([magnitudes, np.zeros(-len(magnitudes) % 16)]).reshape(-1, 16)
+    return float(sum(np.cumsum(rows, axis=0)[-1])) if len(rows) else 0.0
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.lists(st.sampled_from([0, 1, 15, 700, 9_003, 20_000, 70_001]), min_size=1, max_size=3),
+    st.lists(st.sampled_from(["normal", "ties", "tiny", "sorted", "rare", "odd"]), min_size=3, max_size=3),
+    st.sampled_from([0.002, 0.2, 1.0]),
+    st.sampled_from(["in proportion", "estimates lie", "all", "none"]),
+    st.sampled_from([np.float32, np.float64]),
+    st.booleans(),
+    st.integers(0, 1000),
+)
+def test_layers_that_share_what_grows_read_once_are_drops_and_growths(
+    sizes: list[int], kinds: list[str], density: float, how: str, dtype: type, all_prunable: bool, seed: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    weights = [draw.standard_normal(size).astype(dtype) for size in sizes]
+    growth = []
+    for size, kind in zip(sizes, kinds, strict=False):
+        values = drawn(kind, size, draw)
+        if kind == "rare":  # few are so large that they are most of the sum, and are drawn seldom
+            values = np.where(draw.random(size) < 0.0003, 1e6, values)
+        if kind == "odd":
+            values[draw.random(size) < 0.001] = draw.choice([np.inf, -np.inf])
+        growth.append(values.astype(dtype))
+    prunable = [np.packbits(np.ones(size, bool) if all_prunable else draw.random(size) < 0.8) for size in sizes]
+    kept = [np.packbits(draw.random(size) < density) & bits for size, bits in zip(sizes, prunable, strict=True)]
+    stay = [int(np.unpackbits(bits).sum()) * 7 // 10 for bits in kept]
+    stays = [highest(values, bits, count, magnitude=True) for values, bits, count in zip(weights, kept, stay, strict=True)]
+    free = [may & ~bits for may, bits in zip(prunable, stays, strict=True)]
+    room = [int(np.unpackbits(bits).sum()) for bits in free]
+    asked: list[list[float]] = []
+
+    def shares(magnitudes: list[float]) -> list[int]:
+        asked.append(magnitudes)
+        if how in ("all", "none"):
+            return room if how == "all" else [0] * len(room)
+        if how == "estimates lie" and len(asked) == 1:
+            return [available // 50 for available in room]
+        finite = [min(magnitude, 1e30) for magnitude in magnitudes]
+        return [int(available * 0.6 * part / max(sum(finite), 1e-300)) for available, part in zip(room, finite, strict=True)]
+
+    found = renewed_by_shares(weights, kept, stay, growth, [None if all_prunable else bits for bits in prunable], shares)
+    assert asked[1] == [
+        sum_of_magnitudes(values, np.unpackbits(bits, count=values.size).astype(bool)) for values, bits in zip(growth, kept, strict=True)
+    ]
+    counts = shares(asked[1])
+    for number, bits in enumerate(found):
+        grown = highest(growth[number], free[number], counts[number], magnitude=True)
+        assert np.array_equal(bits, stays[number] | grown)
+
+
+def test_estimates_of_what_grows_are_near() -> None:
+    draw = np.random.default_rng(3)
+    growth = [draw.standard_normal(300_000).astype(np.float32) * scale for scale in (1.0, 5.0)]
+    kept = [np.packbits(draw.random(300_000) < 0.2) for _ in growth]
+    asked: list[list[float]] = []
+
+    def shares(magnitudes: list[float]) -> list[int]:
+        asked.append(magnitudes)
+        return [9_000, 9_000]
+
+    renewed_by_shares(growth, kept, [50_000, 50_000], growth, [None, None], shares)
+    assert asked[0] == pytest.approx(asked[1], rel=0.15)
+
+
+def test_shares_may_fail_or_renew_others_meanwhile() -> None:
+    draw = np.random.default_rng(4)
+    weights = draw.standard_normal(50_000).astype(np.float32)
+    kept = np.packbits(draw.random(50_000) < 0.2)
+
+    def renewal(shares: Callable[[list[float]], list[int]]) -> NDArray[np.uint8]:
+        return renewed_by_shares([weights], [kept], [5_000], [weights], [None], shares)[0]
+
+    def nested(magnitudes: list[float]) -> list[int]:
+        renewal(lambda _: [20_000])
+        return [3_000]
+
+    assert np.array_equal(renewal(nested), renewal(lambda _: [3_000]))
+    with pytest.raises(ZeroDivisionError):
+        renewal(lambda _: [1 // 0])
+    with pytest.raises(ValueError, match="how many grow in each layer"):
+        renewal(lambda _: [1, 2])
+    with pytest.raises(ValueError, match="must be as many"):
+        _kernels.renew_by_shares([weights], [kept], [kept.copy()], [1], [weights], [], lambda _: [1])
+
+
 @pytest.mark.parametrize(
     ("size", "share", "part"), [(40, 1.0, 0.2), (40, 0.5, 0.9), (1000, 0.03, 0.4), (1000, 0.03, 0.8), (9, 0.5, 1.0), (9, 0.0, 0.0)]
 )
@@ -195,10 +288,8 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         _kernels.highest([scores], [np.array([0, 1], np.uint8)], [bits.copy()], 1)
     with pytest.raises(ValueError, match="must not fall"):
         _kernels.highest_of_each(scores, bits, bits.copy(), np.array([10]), np.array([1]))
-    for call in (_kernels.fill_where, _kernels.magnitude_where):
-        rest = (0.0,) if call is _kernels.fill_where else ()
-        with pytest.raises(ValueError, match="one for each value"):
-            call(bits[:1], scores, *rest)
+    with pytest.raises(ValueError, match="one for each value"):
+        _kernels.fill_where(bits[:1], scores, 0.0)
     with pytest.raises(ValueError, match="one for each value"):
         _kernels.fill_where(bits, scores, 0.0, bits[:1])
     with pytest.raises(ValueError, match="a bit for each place"):
@@ -241,5 +332,3 @@ def test_packed_bits_say_the_same_as_flags(rows: int, columns: int, density: flo
         values = torch.ones(rows, columns, dtype=dtype)
         zero_where(values, pattern, other)
         assert torch.equal(values.bool(), ~(flags & ~other.tensor()))
-    values = torch.randn(rows, columns, dtype=torch.float64)
-    assert magnitude_of_kept(values.view(-1).numpy(), pattern.bits()) == pytest.approx(values[flags].abs().sum().item())

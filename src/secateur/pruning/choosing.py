@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -131,9 +131,22 @@ def renewed(
     return bits
 
 
-def magnitude_of_kept(values: NDArray[Any], kept: Bits) -> float:
-    """The sum of the magnitudes of what is kept."""
-    return _kernels.magnitude_where(kept, values)
+def renewed_by_shares(
+    weights: Sequence[NDArray[Any]],
+    kept: Sequence[Bits],
+    stay: Sequence[int],
+    growth: Sequence[NDArray[Any]],
+    prunable: Sequence[Bits | None],
+    shares: Callable[[list[float]], list[int]],
+) -> list[Bits]:
+    """The same for layers that share what grows: `shares` says how many in each, given the sums of |growth| of their kept weights.
+
+    It is asked twice, with estimates and with the sums themselves, so that what competes is read but once.
+    """
+    bits = [np.zeros_like(its) for its in kept]
+    arrays = _of_one_type([*weights, *growth])
+    _kernels.renew_by_shares(arrays[: len(weights)], kept, bits, stay, arrays[len(weights) :], prunable, shares)
+    return bits
 
 
 def _of_one_type(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from secateur.errors import PruningError
 from secateur.masks import Mask, Pattern, zero_where
-from secateur.pruning.choosing import magnitude_of_kept, renewed
+from secateur.pruning.choosing import Bits, renewed, renewed_by_shares
 from secateur.pruning.pools import allocate, as_array, rounded
 from secateur.registry import dynamic_methods
 from secateur.seeds import generator as generator_for
@@ -71,12 +72,22 @@ def snfs(weights: Tensors, gradients: Tensors | None, mask: Mask, drop: float, g
     """
     by = _where_largest(_given(gradients, "snfs"))
     drops = _drops(mask, drop)
-    momentum = {name: by(name) for name in mask}
     patterns = mask.patterns
-    means = [magnitude_of_kept(momentum[name]["growth"], pattern.bits()) / max(pattern.kept, 1) for name, pattern in patterns.items()]
     room = [pattern.prunable - pattern.kept + drops[name] for name, pattern in patterns.items()]
-    grows = dict(zip(mask, allocate(means, room, sum(drops.values())), strict=True))
-    return _renewed(weights, mask, drops, grows, momentum.__getitem__)
+
+    def shares(magnitudes: list[float]) -> list[int]:
+        means = [magnitude / max(pattern.kept, 1) for magnitude, pattern in zip(magnitudes, patterns.values(), strict=True)]
+        return allocate(means, room, sum(drops.values()))
+
+    found = renewed_by_shares(
+        [_weight(weights, name) for name in patterns],
+        [pattern.bits() for pattern in patterns.values()],
+        [pattern.kept - drops[name] for name, pattern in patterns.items()],
+        [by(name)["growth"] for name in patterns],
+        [_prunable(pattern) for pattern in patterns.values()],
+        shares,
+    )
+    return _of_bits(mask, found)
 
 
 def clear(state: Mapping[str, Any], where: Pattern, but: Pattern | None = None) -> None:
@@ -118,10 +129,20 @@ def _renewed(
     """Drop the smallest kept weights of each parameter, then grow others of what is not kept now; `by`: by what `renewed` chooses them."""
     layers = []
     for name, pattern in mask.patterns.items():
-        if name not in weights:
-            raise PruningError(f"there is no weight for {name!r}, which the mask covers")
-        prunable = pattern.prunable_bits() if pattern.excluded_rows else None
-        stay = pattern.kept - drops[name]
-        layers.append(partial(renewed, as_array(weights[name]), pattern.bits(), stay, grows[name], prunable=prunable, **by(name)))
-    found = [renew() for renew in layers]  # one kernel after another: each pushes out of the cache what Python needs
+        weight, stay = _weight(weights, name), pattern.kept - drops[name]
+        layers.append(partial(renewed, weight, pattern.bits(), stay, grows[name], prunable=_prunable(pattern), **by(name)))
+    return _of_bits(mask, [renew() for renew in layers])  # one kernel after another: each pushes out of the cache what Python needs
+
+
+def _weight(weights: Tensors, name: str) -> NDArray[Any]:
+    if name not in weights:
+        raise PruningError(f"there is no weight for {name!r}, which the mask covers")
+    return as_array(weights[name])
+
+
+def _prunable(pattern: Pattern) -> Bits | None:
+    return pattern.prunable_bits() if pattern.excluded_rows else None
+
+
+def _of_bits(mask: Mask, found: Sequence[Bits]) -> Renewed:
     return Renewed(Mask({name: pattern.with_bits(bits) for (name, pattern), bits in zip(mask.patterns.items(), found, strict=True)}), mask)
