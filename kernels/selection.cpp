@@ -50,9 +50,28 @@ std::int64_t scan(std::span<const Stretch<T>> stretches, bool magnitude, T low, 
     return odd;
 }
 
+// Where the thresholds of few places lie, going by those of others before.
+template <class T>
+class Guess {
+  public:
+    bool any() const { return any_; }
+    std::pair<T, T> range() const { return {middle_ - 3 * deviation_, middle_ + 3 * deviation_}; }
+    void learn(T threshold) {
+        const T off = any_ ? std::abs(threshold - middle_) : 0;
+        middle_ = any_ ? middle_ + (threshold - middle_) / 4 : threshold;
+        deviation_ = any_ ? deviation_ + (off - deviation_) / 8 : std::abs(threshold);
+        any_ = std::isfinite(middle_) && std::isfinite(8 * deviation_);
+    }
+
+  private:
+    bool any_ = false;
+    T middle_ = 0, deviation_ = 0;  // running means of thresholds, and of how far they lay from it
+};
+
 // As `choose_highest`, of so many candidates.
 template <class T>
-std::int64_t choose(std::span<const Stretch<T>> stretches, std::int64_t candidates, std::int64_t count, bool magnitude, Found<T>& found) {
+std::int64_t choose(std::span<const Stretch<T>> stretches, std::int64_t candidates, std::int64_t count, bool magnitude, Found<T>& found,
+                    Guess<T>* guess = nullptr) {
     std::int64_t places = 0;
     bool small = true;
     for (const Stretch<T>& stretch : stretches) {
@@ -60,18 +79,21 @@ std::int64_t choose(std::span<const Stretch<T>> stretches, std::int64_t candidat
         small &= stretch.end - stretch.begin <= addressable;
     }
     const bool none = count <= 0, all = !none && count >= candidates;
-    // Of many, the scan that collects marks too, and memory is read once.
-    found.begin(!none && !all && places > few && small);
+    const bool guessed = guess && guess->any();
+    // Where few are to be collected, the scan that does marks too, and memory is read once.
+    found.begin(!none && !all && (places > few || guessed) && small);
     T low = -infinity<T>, high = infinity<T>;
     if (none || all)
         std::swap(low, high);  // nothing is to be found
     else if (places > few)
         std::tie(low, high) = bracket(stretches, magnitude, places, double(count) / double(candidates));
+    else if (guessed)
+        std::tie(low, high) = guess->range();
     const std::int64_t odd = scan(stretches, magnitude, low, high, found);
     T threshold = none ? infinity<T> : -infinity<T>;
     std::int64_t ties = none ? 0 : candidates;
     if (!none && !all) {
-        if (found.above >= count) {  // the drawn numbers misled: it lies above
+        if (found.above >= count) {  // drawn numbers, or others before, misled: it lies above
             low = high, high = infinity<T>;
             scan(stretches, magnitude, low, high, found);
         } else if (found.above + found.collected < count) {  // or below
@@ -83,6 +105,7 @@ std::int64_t choose(std::span<const Stretch<T>> stretches, std::int64_t candidat
         std::int64_t higher;
         threshold = loops<T>().of_rank(found.padded(), found.collected, rank, low, high, &higher);
         ties = rank - higher;
+        if (guess) guess->learn(threshold);
     }
     if (found.with_places) {
         std::int64_t begin = 0;
@@ -121,9 +144,10 @@ bool choose_highest_of_each(const Stretch<T>& whole, const std::int64_t* ends, c
     bool finite = true;
     Stretch<T> run = whole;
     Found<T>& found = found_by_this_thread<T>();
+    Guess<T> guess;
     for (std::int64_t i = 0; i < runs; ++i) {
         run.end = ends[i];
-        finite &= choose(std::span<const Stretch<T>>(&run, 1), count_set(run.candidates, run.begin, run.end), counts[i], false, found) < 0;
+        finite &= choose(std::span<const Stretch<T>>(&run, 1), count_set(run.candidates, run.begin, run.end), counts[i], false, found, &guess) < 0;
         run.begin = run.end;
     }
     return finite;

@@ -15,46 +15,6 @@ inline constexpr std::int64_t ahead = 2048;
 // Masks are turned around so many bits at a time, which stay near.
 inline constexpr std::int64_t block = 1 << 12;
 
-template <class V>
-SECATEUR_INLINE V turned(V bytes) {
-    bytes = (bytes >> 4 & 0x0f0f0f0f0f0f0f0fu) | (bytes & 0x0f0f0f0f0f0f0f0fu) << 4;
-    bytes = (bytes >> 2 & 0x3333333333333333u) | (bytes & 0x3333333333333333u) << 2;
-    return (bytes >> 1 & 0x5555555555555555u) | (bytes & 0x5555555555555555u) << 1;
-}
-
-// Each byte's bits the other way around.
-SECATEUR_INLINE void turn_bits(const std::uint8_t* from, std::int64_t bytes, std::uint8_t* to) {
-    constexpr int W = widest<std::uint64_t>;
-    std::int64_t i = 0;
-    for (; i + 8 * W <= bytes; i += 8 * W) {
-        Vec<std::uint64_t, W> word;
-        __builtin_memcpy(&word, from + i, sizeof word);
-        word = turned(word);
-        __builtin_memcpy(to + i, &word, sizeof word);
-    }
-    for (; i + 8 <= bytes; i += 8) {
-        std::uint64_t word;
-        __builtin_memcpy(&word, from + i, 8);
-        word = turned(word);
-        __builtin_memcpy(to + i, &word, 8);
-    }
-    for (; i < bytes; ++i) to[i] = std::uint8_t(turned(std::uint64_t(from[i])));
-}
-
-// How many bits are set.
-SECATEUR_INLINE std::int64_t count_bits(const std::uint8_t* bits, std::int64_t bytes) {
-    std::int64_t count = 0, i = 0;
-    for (; i + 8 <= bytes; i += 8) {
-        std::uint64_t word;
-        __builtin_memcpy(&word, bits + i, 8);
-        count += __builtin_popcountll(word);
-    }
-    for (; i < bytes; ++i) count += __builtin_popcount(bits[i]);
-    return count;
-}
-
-SECATEUR_INLINE bool is_set(const std::uint8_t* mask, std::int64_t i) { return mask[i >> 3] >> (7 - (i & 7)) & 1; }
-
 template <class T>
 SECATEUR_INLINE T ranked(T score, bool magnitude) {
     return magnitude && score < 0 ? -score : score;
@@ -223,6 +183,12 @@ template <class T>
 SECATEUR_INLINE std::int64_t count_from(const T* values, std::int64_t size, T bound) {
     constexpr int W = widest<T>;
     std::int64_t count = 0;
+    if (size <= 256) {  // to add up lanes would take longer
+        using G = Octets<T>;
+        constexpr auto all = typename G::Bits((1u << G::width) - 1);
+        for (std::int64_t i = 0; i < size; i += G::width) count += __builtin_popcount(G::of(values + i, false).from(bound, all));
+        return count;
+    }
     // Comparisons are -1 where they hold. Their sums, as whole numbers of the same width, are emptied long before they overflow.
     for (std::int64_t i = 0; i < size;) {
         const std::int64_t stop = size - i < (std::int64_t(1) << 24) ? size : i + (std::int64_t(1) << 24);
@@ -254,10 +220,28 @@ SECATEUR_INLINE T value_at(Bits place) {
     return __builtin_bit_cast(T, place & sign ? Bits(place & ~sign) : Bits(~place));
 }
 
+// As `of_rank`, of so few that each is compared with all; behind the last there is a group of -infinity at least.
+template <class T>
+SECATEUR_INLINE T of_rank_among_few(const T* values, std::int64_t size, std::int64_t rank, std::int64_t* above) {
+    using G = Octets<T>;
+    constexpr auto all = typename G::Bits((1u << G::width) - 1);
+    for (std::int64_t i = 0;; ++i) {
+        std::int64_t higher = 0, at_least = 0;
+        for (std::int64_t j = 0; j < size; j += G::width) {
+            const G group = G::of(values + j, false);
+            higher += __builtin_popcount(group.above(values[i], all));
+            at_least += __builtin_popcount(group.from(values[i], all));
+        }
+        *above = higher;
+        if (i + 1 == size || (higher < rank && rank <= at_least)) return values[i];
+    }
+}
+
 template <class T>
 T of_rank(const T* values, std::int64_t size, std::int64_t rank, T low, T high, std::int64_t* above) {
     using G = Octets<T>;
     constexpr std::int64_t few = 16;
+    if (size <= few) return of_rank_among_few(values, size, rank, above);
     if (const T width = high - low; !(width - width == 0)) {  // bounds that say nothing: take the numbers' own
         constexpr int W = widest<T>;
         auto least = broadcast<W>(values[0]), most = least;
@@ -300,12 +284,10 @@ T of_rank(const T* values, std::int64_t size, std::int64_t rank, T low, T high, 
     }
     for (; i < size; ++i)
         if (values[i] >= least && (to == top || !(values[i] >= beyond))) left[count++] = values[i];
-    for (std::int64_t i = 0;; ++i) {
-        std::int64_t higher = over, equal = 0;
-        for (std::int64_t j = 0; j < count; ++j) higher += left[j] > left[i], equal += left[j] == left[i];
-        *above = higher;
-        if (i + 1 == count || (higher < rank && rank <= higher + equal)) return left[i];
-    }
+    for (int j = 0; j < G::width; ++j) left[count + j] = -__builtin_inf();
+    const T found = of_rank_among_few(left, count, rank - over, above);
+    *above += over;
+    return found;
 }
 
 template <class T>

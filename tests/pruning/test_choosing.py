@@ -75,6 +75,37 @@ def test_several_arrays_and_runs_of_one_compete_as_they_should(sizes: list[int],
 
 
 @settings(deadline=None, max_examples=80)
+@given(
+    st.integers(1, 500),
+    st.sampled_from(["alike", "of all scales", "falling", "negative", "equal", "infinite"]),
+    st.floats(0, 1.05, allow_subnormal=False),
+    st.sampled_from([np.float32, np.float64]),
+    st.integers(0, 1000),
+)
+def test_runs_are_chosen_whatever_those_before_say(width: int, kind: str, part: float, dtype: type, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    rows = 40
+    scores = draw.standard_normal((rows, width))
+    if kind == "of all scales":
+        scores *= 10.0 ** draw.integers(-30, 30, (rows, 1))
+    if kind == "falling":
+        scores -= 2.0 * np.arange(rows)[:, None]
+    if kind == "negative":
+        scores = -np.abs(scores)
+    if kind == "equal":
+        scores = np.broadcast_to(draw.integers(0, 2, (rows, 1)), scores.shape)
+    if kind == "infinite":
+        scores[draw.random((rows, width)) < 0.2] = np.inf
+    scores, candidates = scores.astype(dtype), draw.random((rows, width)) < 0.6
+    counts = np.round(part * candidates.sum(axis=1)).astype(np.int64)
+    bits = np.zeros((rows * width + 7) // 8, np.uint8)
+    finite = _kernels.highest_of_each(scores.reshape(-1), np.packbits(candidates), bits, np.arange(1, rows + 1) * width, counts)
+    assert finite == bool(np.isfinite(scores[candidates]).all())
+    wanted = [by_sorting(scores[row], candidates[row], int(counts[row])) for row in range(rows)]
+    assert np.array_equal(np.unpackbits(bits, count=rows * width).astype(bool), np.concatenate(wanted))
+
+
+@settings(deadline=None, max_examples=80)
 @given(st.lists(st.sampled_from([0, 1, 9, 60, 900]), min_size=1, max_size=4), st.sampled_from([3, 40, 10**6]), st.integers(0, 1000))
 def test_lamp_without_sorting_chooses_as_lamp_with_exact_scores(sizes: list[int], distinct: int, seed: int) -> None:
     draw = np.random.default_rng(seed)
