@@ -187,11 +187,6 @@ void fill_where(const std::uint8_t* bits, const std::uint8_t* except, std::int64
 }
 
 template <class T>
-void copy_where(const std::uint8_t* bits, std::int64_t size, const T* values, T* copied) {
-    loops<T>().copy(bits, size, values, copied);
-}
-
-template <class T>
 double magnitude_where(const std::uint8_t* bits, std::int64_t size, const T* values) {
     return loops<T>().magnitude(bits, size, values);
 }
@@ -231,8 +226,6 @@ template bool choose_highest_of_each<float>(const Stretch<float>&, const std::in
 template bool choose_highest_of_each<double>(const Stretch<double>&, const std::int64_t*, const std::int64_t*, std::int64_t);
 template void fill_where<float>(const std::uint8_t*, const std::uint8_t*, std::int64_t, float*, float);
 template void fill_where<double>(const std::uint8_t*, const std::uint8_t*, std::int64_t, double*, double);
-template void copy_where<float>(const std::uint8_t*, std::int64_t, const float*, float*);
-template void copy_where<double>(const std::uint8_t*, std::int64_t, const double*, double*);
 template double magnitude_where<float>(const std::uint8_t*, std::int64_t, const float*);
 template double magnitude_where<double>(const std::uint8_t*, std::int64_t, const double*);
 

@@ -55,10 +55,6 @@ std::int64_t count_set(const std::uint8_t* bits, std::int64_t begin, std::int64_
 template <class T>
 void fill_where(const std::uint8_t* bits, const std::uint8_t* except, std::int64_t size, T* values, T value);
 
-// copied[i] = values[i] wherever bit i is set, else zero.
-template <class T>
-void copy_where(const std::uint8_t* bits, std::int64_t size, const T* values, T* copied);
-
 // The sum of |values[i]| over the bits set.
 template <class T>
 double magnitude_where(const std::uint8_t* bits, std::int64_t size, const T* values);
@@ -103,9 +99,8 @@ struct SelectionLoops {
     // The number of rank `rank` (1 the highest, at most `size`) of numbers that lie in [low, high], and how many lie `above` it. Behind the
     // last there are 64 of -infinity.
     T (*of_rank)(const T* values, std::int64_t size, std::int64_t rank, T low, T high, std::int64_t* above);
-    // As `fill_where`, `copy_where` and `magnitude_where`.
+    // As `fill_where` and `magnitude_where`.
     void (*fill)(const std::uint8_t* bits, const std::uint8_t* except, std::int64_t size, T* values, T value);
-    void (*copy)(const std::uint8_t* bits, std::int64_t size, const T* values, T* copied);
     double (*magnitude)(const std::uint8_t* bits, std::int64_t size, const T* values);
 };
 

@@ -324,19 +324,6 @@ SECATEUR_INLINE Vec<double, 8> magnitudes(std::uint8_t bits, const T* from) {
 }
 
 template <class T>
-void copy(const std::uint8_t* bits, std::int64_t size, const T* values, T* copied) {
-    std::uint8_t flags[flags_at_once];
-    for (std::int64_t first = 0; first < size; first += flags_at_once) {
-        const std::int64_t count = size - first < flags_at_once ? size - first : flags_at_once;
-        spread_bits(bits + first / 8, (count + 7) / 8, flags);
-        const T* __restrict from = values + first;
-        T* __restrict to = copied + first;
-        for (std::int64_t i = 0; i < count; i += 64 / std::int64_t(sizeof(T))) __builtin_prefetch(from + ahead + i), __builtin_prefetch(to + ahead + i, 1);
-        for (std::int64_t i = 0; i < count; ++i) to[i] = flags[i] ? from[i] : T(0);
-    }
-}
-
-template <class T>
 double magnitude(const std::uint8_t* bits, std::int64_t size, const T* values) {
     // Sixteen sums with every instruction set, so that they are the same.
     Vec<double, 8> sums[2] = {};
@@ -361,7 +348,7 @@ inline std::int64_t count(const std::uint8_t* bits, std::int64_t words) { return
 
 template <class T>
 constexpr SelectionLoops<T> selection_loops() {
-    return {scan<T>, mark<T>, settle<T>, of_rank<T>, fill<T>, copy<T>, magnitude<T>};
+    return {scan<T>, mark<T>, settle<T>, of_rank<T>, fill<T>, magnitude<T>};
 }
 
 extern const SelectionInstructions selection;

@@ -84,15 +84,6 @@ void fill(const Flat<const std::uint8_t>& bits, const Flat<T>& values, double va
     fill_where(set, kept, std::int64_t(size), values.data(), T(value));
 }
 
-template <class T>
-void copy(const Flat<const std::uint8_t>& bits, const Flat<const T>& values, const Flat<T>& copied) {
-    const std::size_t size = values.shape(0);
-    if (copied.shape(0) != size) throw std::invalid_argument("arrays must fit each other");
-    const std::uint8_t* set = bits_of(bits, size);
-    const nb::gil_scoped_release released;
-    copy_where(set, std::int64_t(size), values.data(), copied.data());
-}
-
 void at_random(const Flat<const std::uint8_t>& candidates, const Flat<std::uint8_t>& chosen, std::int64_t size, std::int64_t count, std::uint64_t seed) {
     if (size < 0 || chosen.shape(0) != candidates.shape(0)) throw std::invalid_argument("chosen must hold a bit for each place");
     const std::uint8_t* set = bits_of(candidates, std::size_t(size));
@@ -147,8 +138,6 @@ void bind(nb::module_& module) {
                "with estimates first.");
     module.def("fill_where", &fill<T>, "bits"_a.noconvert(), "values"_a.noconvert(), "value"_a, "but"_a.noconvert() = nb::none(),
                "values[i] = value wherever bit i is set, and not set in `but`.");
-    module.def("copy_where", &copy<T>, "bits"_a.noconvert(), "values"_a.noconvert(), "copied"_a.noconvert(),
-               "copied[i] = values[i] wherever bit i is set, else zero.");
 }
 
 }  // namespace

@@ -317,8 +317,5 @@ def renew_by_shares(
 def fill_where(bits: Bits, values: Numbers, value: float, but: Bits | None = None) -> None:
     """values[i] = value wherever bit i is set, and not set in `but`, in place."""
 
-def copy_where(bits: Bits, values: Numbers, copied: Numbers) -> None:
-    """copied[i] = values[i] wherever bit i is set, else zero."""
-
 def count_set(bits: Bits) -> int:
     """How many bits are set."""

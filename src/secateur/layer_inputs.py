@@ -42,12 +42,14 @@ def watched(model: nn.Module, maps: Sequence[LinearMap], visit: Visit) -> Iterat
     replaced: list[Any] = []
 
     def watch(module: nn.Module, its: list[LinearMap]) -> None:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            with torch.no_grad():
-                for entry, vectors in inputs_of(module, its, positional(module, args, kwargs)):
-                    visit(entry, vectors)
+        local = {_local_name(entry): entry for entry in its}
 
-        handles.append(module.register_forward_hook(hook, with_kwargs=True))
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            with torch.no_grad():
+                for name, vectors in inputs_of(module, local, positional(module, args, kwargs)).items():
+                    visit(local[name], vectors)
+
+        handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))  # before: what a layer before wrote is still near
 
     def watch_layers(module: Any, its: list[LinearMap]) -> None:
         def forward(module: Any, input: Tensor | PackedSequence, hx: Any = None) -> Any:
@@ -83,23 +85,20 @@ def _local_name(entry: LinearMap) -> str:
     return entry.parameter.removeprefix(f"{entry.module}.") if entry.module else entry.parameter
 
 
-def inputs_of(module: Any, maps: Sequence[LinearMap], args: tuple[Any, ...]) -> Iterator[tuple[LinearMap, Tensor]]:
-    """The vectors (number, inputs) that each map of one layer multiplies in a call with `args`."""
-    local = {_local_name(entry): entry for entry in maps}
-    kind = maps[0].kind
+def inputs_of(module: Any, maps: Mapping[str, LinearMap], args: tuple[Any, ...]) -> dict[str, Tensor]:
+    """The vectors (number, inputs) that each of `maps` of one layer, by the name local to it, multiplies in a call with `args`."""
+    kind = next(iter(maps.values())).kind
     if kind == "recurrent":
         found = _recurrent_inputs(module, args)
     elif kind == "attention" and hasattr(module, "in_proj_weight"):
         found = _attention_inputs(module, args)
     elif isinstance(args[0], Tensor) and not args[0].is_floating_point():
-        found = {name: args[0].reshape(-1) for name in local}
+        return {name: args[0].reshape(-1) for name in maps}
     elif kind == "conv":
         found = {"weight": _patches(module, args[0])}
     else:
-        found = {name: args[0].reshape(-1, args[0].shape[-1]) for name in local}
-    for name, entry in local.items():
-        if name in found:
-            yield entry, found[name]
+        return {name: args[0].reshape(-1, args[0].shape[-1]) for name in maps}
+    return {name: found[name] for name in maps if name in found}
 
 
 def _patches(module: Any, x: Tensor) -> Tensor:
@@ -143,11 +142,12 @@ def _contexts(module: Any, args: tuple[Any, ...]) -> Tensor:
     seen = {"out_proj.weight": identity}
     if module.out_proj.bias is not None:
         seen["out_proj.bias"] = torch.zeros_like(module.out_proj.bias)
-    hooks, module._forward_hooks = module._forward_hooks, type(module._forward_hooks)()
+    hooks = module._forward_pre_hooks, module._forward_hooks  # they have seen this call, or will
     try:
+        module._forward_pre_hooks, module._forward_hooks = type(hooks[0])(), type(hooks[1])()
         output = torch.func.functional_call(module, seen, (), call)[0]
     finally:
-        module._forward_hooks = hooks
+        module._forward_pre_hooks, module._forward_hooks = hooks
     assert isinstance(output, Tensor)
     return output.reshape(-1, output.shape[-1])
 

@@ -283,9 +283,6 @@ void test_selection(std::int64_t size, bool ties) {
     fill_where(candidates.data(), chosen.data(), size, filled.data(), T(99));
     for (std::int64_t i = 0; i < size; ++i)
         if ((filled[std::size_t(i)] == T(99)) != (is_set(candidates, i) && !is_set(chosen, i))) std::printf("a place is filled wrongly\n"), ++failures;
-    copy_where(candidates.data(), size, scores.data(), filled.data());
-    for (std::int64_t i = 0; i < size; ++i)
-        if (filled[std::size_t(i)] != (is_set(candidates, i) ? scores[std::size_t(i)] : T(0))) std::printf("a place is copied wrongly\n"), ++failures;
 }
 
 // What scores compute beside the passes of the network, of a layer, in two shares.

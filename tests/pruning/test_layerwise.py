@@ -198,3 +198,20 @@ def test_a_copy_made_while_a_layer_is_watched_runs_by_itself() -> None:
             model(x)
             assert set(seen) == {"weight_ih_l0", "weight_hh_l0"}
         torch.testing.assert_close(copied(x)[0], expected)
+
+
+def test_a_layer_s_own_hooks_act_once_on_what_is_seen() -> None:
+    model = drawn(nn.MultiheadAttention(4, 2, batch_first=True)).eval()
+    x = torch.randn(2, 3, 4, dtype=torch.float64, generator=generator(0))
+
+    def seen(inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        found: dict[str, torch.Tensor] = {}
+        with torch.no_grad(), watched(model, linear_maps(model), lambda entry, vectors: found.update({entry.parameter: vectors})):
+            model(inputs, inputs, inputs)
+        return found
+
+    expected = seen(2 * x)
+    model.register_forward_pre_hook(lambda module, args: tuple(2 * part for part in args))
+    found = seen(x)
+    torch.testing.assert_close(found["out_proj.weight"], expected["out_proj.weight"])
+    torch.testing.assert_close(found["in_proj_weight"].unique(dim=0), expected["in_proj_weight"].unique(dim=0))

@@ -51,20 +51,20 @@ def weighed(weights: Tensor, norms: Tensor) -> Tensor:
     return torch.mul(weights, norms.view(1, *weights.shape[1:])).abs_()
 
 
-@torch.no_grad()
 def add_squares_(totals: Tensor, vectors: Tensor) -> Tensor:
     """totals += the sum over axis 0 of vectors**2, in double precision: totals (n,) float64, vectors (number, n)."""
+    vectors = vectors.detach()
     if alike(vectors) and alike(totals):
-        _kernels.add_squares(vectors.detach().numpy(), totals.numpy(), torch.get_num_threads())
+        _kernels.add_squares(vectors.numpy(), totals.numpy(), torch.get_num_threads())
         return totals
     return totals.add_(vectors.double().square().sum(0))
 
 
 def alike(*tensors: Tensor) -> bool:
     """Whether kernels take them: contiguous CPU tensors of one dtype, float32 or float64."""
-    return all(
-        its.device.type == "cpu" and its.is_contiguous() and its.dtype in (torch.float32, torch.float64) and its.dtype == tensors[0].dtype
-        for its in tensors
+    dtype = tensors[0].dtype
+    return dtype in (torch.float32, torch.float64) and all(
+        its.dtype == dtype and its.device.type == "cpu" and its.is_contiguous() for its in tensors
     )
 
 

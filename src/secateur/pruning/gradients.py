@@ -28,22 +28,32 @@ def evaluated(model: nn.Module, mask: Mask) -> Iterator[dict[str, nn.Parameter]]
     Kernels that lack a second derivative (fused attention), or a first one in eval mode (cuDNN's recurrent layers), are not used.
     """
     parameters = parameters_of(model, mask)
-    modes = [(module, module.training) for module in model.modules()]
     required = {name: parameter.requires_grad for name, parameter in parameters.items()}
     with ExitStack() as stack:
+        stack.enter_context(in_eval_mode(model))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(torch.backends.cudnn.flags(enabled=False))
         try:
-            model.eval()
             for parameter in parameters.values():
                 parameter.requires_grad_(True)
             yield parameters
         finally:
-            for module, training in modes:
-                module.training = training
             for name, parameter in parameters.items():
                 parameter.requires_grad_(required[name])
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode; the mode of each of its modules is restored."""
+    training = [module for module in model.modules() if module.training]
+    try:
+        if training:
+            model.eval()
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def device_of(model: nn.Module) -> torch.device:

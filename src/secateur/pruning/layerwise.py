@@ -12,7 +12,7 @@ from secateur.layer_inputs import watched
 from secateur.linear_maps import LinearMap, linear_maps
 from secateur.masks import Mask, apply, parameters_of
 from secateur.pruning.arithmetic import add_squares_, weighed
-from secateur.pruning.gradients import evaluated, outputs_of
+from secateur.pruning.gradients import in_eval_mode, outputs_of
 from secateur.pruning.scores import Batches, Loss, Scores
 from secateur.registry import scores
 
@@ -25,14 +25,11 @@ def wanda(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | No
     projection of attention has one norm for queries, keys and values together. Targets are not read.
     """
     maps = _maps_of(model, mask, "wanda")
-    squares = {
-        entry.parameter: torch.zeros(
-            entry.shape[0] if entry.kind == "embedding" else entry.fan_in,
-            dtype=torch.float64,
-            device=model.get_parameter(entry.parameter).device,
-        )
-        for entry in maps
-    }
+    weights = {name: parameter.detach() for name, parameter in parameters_of(model, mask).items()}
+    squares = {}
+    for entry in maps:
+        inputs = entry.shape[0] if entry.kind == "embedding" else entry.fan_in
+        squares[entry.parameter] = weights[entry.parameter].new_zeros(inputs, dtype=torch.float64)
 
     def visit(entry: LinearMap, vectors: Tensor) -> None:
         total = squares[entry.parameter]
@@ -41,11 +38,11 @@ def wanda(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | No
         else:
             total += torch.bincount(vectors, minlength=len(total))
 
-    _calibrate(model, mask, maps, batches, visit, "wanda")
+    _calibrate(model, maps, batches, visit, "wanda")
     found = {}
     for entry in maps:
-        weight = model.get_parameter(entry.parameter).detach()
-        norms = squares[entry.parameter].sqrt().to(weight.dtype)
+        weight = weights[entry.parameter]
+        norms = squares[entry.parameter].sqrt_().to(weight.dtype)
         found[entry.parameter] = (weight * norms.unsqueeze(1)).abs_() if entry.transposed else weighed(weight, norms)
     return found
 
@@ -67,7 +64,7 @@ def sparsegpt(
     """
     maps = _maps_of(model, mask, "sparsegpt")
     found = {}
-    for entry, factor in zip(maps, _factors(model, mask, maps, batches, damping, "sparsegpt"), strict=True):
+    for entry, factor in zip(maps, _factors(model, maps, batches, damping, "sparsegpt"), strict=True):
         weight = model.get_parameter(entry.parameter).detach().double()
         found[entry.parameter] = (weight / factor.diagonal().view(1, *entry.shape[1:])).square()
     return found
@@ -83,7 +80,7 @@ def reconstruct(model: nn.Module, mask: Mask, batches: Batches, *, damping: floa
     maps = _maps_of(model, mask, "sparsegpt")
     with torch.no_grad():
         for entry in maps:
-            factor = next(iter(_factors(model, mask, [entry], batches, damping, "sparsegpt")))
+            factor = next(iter(_factors(model, [entry], batches, damping, "sparsegpt")))
             parameter = model.get_parameter(entry.parameter)
             weight = parameter.double().reshape(entry.shape[0], -1).clone()
             kept = mask[entry.parameter].to(weight.device).reshape(weight.shape)
@@ -108,11 +105,11 @@ def _maps_of(model: nn.Module, mask: Mask, score: str) -> list[LinearMap]:
     return [maps[name] for name in sorted(mask, key=order.__getitem__)]
 
 
-def _calibrate(model: nn.Module, mask: Mask, maps: Sequence[LinearMap], batches: Batches | None, visit: object, score: str) -> None:
+def _calibrate(model: nn.Module, maps: Sequence[LinearMap], batches: Batches | None, visit: object, score: str) -> None:
     if batches is None:
         raise PruningError(f"score {score!r} needs calibration batches")
     count = 0
-    with evaluated(model, mask), torch.no_grad(), watched(model, maps, visit):  # type: ignore[arg-type]
+    with in_eval_mode(model), torch.no_grad(), watched(model, maps, visit):  # type: ignore[arg-type]
         for inputs, _ in batches:
             outputs_of(model, inputs)
             count += 1
@@ -120,7 +117,7 @@ def _calibrate(model: nn.Module, mask: Mask, maps: Sequence[LinearMap], batches:
         raise PruningError(f"score {score!r} needs at least one calibration batch; there is none")
 
 
-def _factors(model: nn.Module, mask: Mask, maps: Sequence[LinearMap], batches: Batches | None, damping: float, score: str) -> list[Tensor]:
+def _factors(model: nn.Module, maps: Sequence[LinearMap], batches: Batches | None, damping: float, score: str) -> list[Tensor]:
     """For each map the upper Cholesky factor of the inverse of X^T X plus `damping` of its mean diagonal: (inputs, inputs)."""
     moments = {
         entry.parameter: torch.zeros(entry.fan_in, entry.fan_in, dtype=torch.float64, device=model.get_parameter(entry.parameter).device)
@@ -132,7 +129,7 @@ def _factors(model: nn.Module, mask: Mask, maps: Sequence[LinearMap], batches: B
             raise PruningError(f"score {score!r}: {entry.parameter!r} looks rows up; it needs inputs that are vectors")
         moments[entry.parameter].addmm_(vectors.double().T, vectors.double())
 
-    _calibrate(model, mask, maps, batches, visit, score)
+    _calibrate(model, maps, batches, visit, score)
     factors = []
     for moment in moments.values():
         moment.diagonal()[moment.diagonal() == 0] = 1.0

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import PruningError
-from secateur.linear_maps import linear_maps, parameter_kinds
-from secateur.masks import Mask, zero_where
+from secateur.linear_maps import linear_maps
+from secateur.masks import Mask, parameters_of, zero_where
 from secateur.pruning.flow import SingleVectors, linearised
-from secateur.pruning.gradients import device_of, evaluated, owned, placed
+from secateur.pruning.gradients import device_of, in_eval_mode, owned, placed
 from secateur.pruning.scores import Batches, Loss, Scores
 from secateur.registry import scores
 
@@ -36,18 +36,19 @@ def synflow(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | 
 
 def _scored(model: nn.Module, mask: Mask, batches: Batches | None, singly: bool) -> tuple[Scores, bool]:
     """The scores, and whether all are finite; `singly`: with `SingleVectors`."""
-    kinds = parameter_kinds(model)
-    with evaluated(model, mask):
-        linear = {name: model.get_parameter(name).detach() for name in mask if singly and kinds[name] == "linear"}
-        weights = {name: _unpruned(weight, mask, name) for name, weight in linear.items() if SingleVectors.takes(weight)}
+    scored = parameters_of(model, mask)
+    linear = {entry.parameter for entry in linear_maps(model) if singly and entry.kind == "linear"}
+    with in_eval_mode(model), torch.enable_grad():
+        passed = {name: weight.detach() for name, weight in scored.items() if name in linear and SingleVectors.takes(weight)}
+        weights = {name: _unpruned(weight, mask, name) for name, weight in passed.items()}
         singles = SingleVectors(weights)
         tensors: dict[str, Tensor] = dict(singles.stand_ins)
         for name, parameter in model.named_parameters():
             if name in weights:
                 continue
-            if name in mask:
+            if name in scored:
                 tensors[name] = _unpruned(parameter.detach(), mask, name).to(torch.float64, copy=True).abs_().requires_grad_(True)
-            elif kinds[name] == "bias" or "bias" in name.rpartition(".")[2]:
+            elif "bias" in name.rpartition(".")[2]:
                 tensors[name] = torch.zeros_like(parameter, dtype=torch.float64, requires_grad=False)
             else:
                 tensors[name] = parameter.detach().to(torch.float64, copy=True).abs_()
@@ -70,7 +71,7 @@ def _scored(model: nn.Module, mask: Mask, batches: Batches | None, singly: bool)
     if not found:
         raise PruningError("score 'synflow': the network's output depends on none of the weights to be scored")
     for name in set(mask) - set(found):
-        found[name] = torch.zeros_like(model.get_parameter(name), dtype=torch.float64, requires_grad=False)
+        found[name] = torch.zeros_like(scored[name], dtype=torch.float64, requires_grad=False)
     return {name: found[name] for name in mask}, finite
 
 
