@@ -56,6 +56,15 @@ def test_the_study_ends_at_the_densities_asked_for(name: str, tmp_path: Path) ->
     assert frame["density"].to_list() == pytest.approx(wanted, abs=0.02)
 
 
+@pytest.mark.parametrize("first", ["1it", "4it"])  # weights are no numbers when the first mask is due; the loss is none before it is
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_a_run_that_diverges_is_counted_as_such_at_whatever_step(name: str, first: str, tmp_path: Path) -> None:
+    rate = 3e38 if "movement" in name else 1e45  # movement multiplies by it in single precision
+    exploding = f"train.optimizer={{ name = 'sgd', lr = {rate} }}"
+    frame = run_tiny(tmp_path, [its.replace("'2it'", f"'{first}'") for its in settings(name)] + [exploding]).frame()
+    assert set(frame.filter(pl.col("arm") == "only")["status"]) == {"diverged"}
+
+
 def test_a_gradual_ramp_only_ever_removes_and_reports_the_final_density(tmp_path: Path) -> None:
     study = run_tiny(tmp_path, settings("gradual"))
     row = study.frame().filter((pl.col("arm") == "only") & (pl.col("level") == 2)).row(0, named=True)

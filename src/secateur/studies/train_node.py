@@ -13,6 +13,7 @@ from secateur.accounting import cost
 from secateur.analysis.signs import Ablation, ablated
 from secateur.data.dataset import Dataset
 from secateur.errors import PruningError, StoreError
+from secateur.linear_maps import prunable_mask
 from secateur.masks import Mask, parameters_of
 from secateur.pruning.schedules import Dynamic, EarlyBird, Gradual, SoftMovement
 from secateur.registry import learning_rates, node_kinds, optimizers, schedules, scores
@@ -86,6 +87,8 @@ def train_node(workplace: Workplace, spec: Mapping[str, Any], parents: Mapping[s
         if run.mask is not None:
             result.facts["execution"] = executed(run)
         make_dense(run)
+        if changing is not None and run.diverged and not masks.steps:  # it was whole until then
+            masks.add(run.step, prunable_mask(run.model, spec["pruning"]["prunable"]))
         costs = begun.costs if changing is None else cost_facts(run.model, run.dataset, masks.last())
         seen = (run.step - first_step) / run.steps_per_epoch * len(run.dataset.splits["train"])
         # The backward pass counts as twice the forward one; where the mask changes, as if the last one had held throughout.

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from secateur.errors import PruningError
 from secateur.linear_maps import prunable_mask
 from secateur.masks import Mask, parameters_of, zero_where
 from secateur.pruning.drawing import draw_mask
@@ -119,17 +120,17 @@ class GradualPruning:
         if run.step < self.ramp.begin or density >= run.mask.density:
             return False
         make_dense(run)
-        if self.gathers:
-            how = self.how
-            values = {name: run.gathered[name] for name in run.mask}
-            run.mask = keep(
-                values, run.mask, density, scope=dict(how.scope), unit=dict(how.unit), rates=how.rates, floor=how.floor, maps=run.maps
-            )
-        else:
-            run.mask = self.how.draw(run, run.mask, density)
+        drawn = _unless_diverged(run, self._moved if self.gathers else self.how.draw, run.mask, density)
+        if drawn is None:
+            return False
+        run.mask = drawn
         run.best, run.waited = None, 0  # a better state of a denser network is no result at this density
         self.drawn(run.step, run.mask)
         return True
+
+    def _moved(self, run: Run, mask: Mask, density: float) -> Mask:
+        how, values = self.how, {name: run.gathered[name] for name in mask}
+        return keep(values, mask, density, scope=dict(how.scope), unit=dict(how.unit), rates=how.rates, floor=how.floor, maps=run.maps)
 
 
 class SoftMovementPruning:
@@ -267,10 +268,24 @@ class EarlyBirdSearch:
     def updated(self, run: Run) -> None:
         """Draw a mask where one is due, or where training ends; stop when they have settled."""
         if run.step % self.interval == 0 or run.step == run.total:
-            self.masks.append(self.how.draw(run, self.whole, self.how.density))
-            self.drawn(run.step, self.masks[-1])
+            mask = _unless_diverged(run, self.how.draw, self.whole, self.how.density)
+            if mask is None:
+                return
+            self.masks.append(mask)
+            self.drawn(run.step, mask)
             if self.schedule.settled(self.masks):
                 run.until = run.step
+
+
+def _unless_diverged(run: Run, draw: Callable[[Run, Mask, float], Mask], mask: Mask, density: float) -> Mask | None:
+    """draw(run, mask, density); None where weights or what was gathered are no numbers any more: then the run has diverged."""
+    try:
+        return draw(run, mask, density)
+    except PruningError:
+        if all(bool(torch.isfinite(its).all()) for its in (*run.parameters, *run.gathered.values())):
+            raise
+        run.diverged = True
+        return None
 
 
 def _gather_movement(run: Run, rate: float, strength: float = 0.0) -> None:
