@@ -21,6 +21,8 @@ namespace {
 
 template <class T, int Axes = 1>
 using Array = nb::ndarray<T, nb::numpy, nb::ndim<Axes>, nb::c_contig, nb::device::cpu>;
+template <class T>
+using AnyShape = nb::ndarray<T, nb::numpy, nb::c_contig, nb::device::cpu>;
 
 void check_lengths(std::size_t length, std::initializer_list<std::size_t> others) {
     for (const std::size_t other : others)
@@ -71,15 +73,15 @@ void bind(nb::module_& module) {
         "totals = (totals + gradients**2) * weights**2 / divisor, without the parts that are None; where `first`, totals are squared before.");
     module.def(
         "weigh",
-        [](const Array<const T, 2>& weights, const Array<const T>& norms, const Array<T, 2>& scores, int threads) {
-            const auto rows = std::int64_t(weights.shape(0)), columns = std::int64_t(weights.shape(1));
-            check_lengths(weights.shape(0), {scores.shape(0)});
-            check_lengths(weights.shape(1), {scores.shape(1), norms.shape(0)});
+        [](const AnyShape<const T>& weights, const AnyShape<const T>& norms, const AnyShape<T>& scores, int threads) {
+            const auto columns = std::int64_t(norms.size()), rows = columns ? std::int64_t(weights.size()) / columns : 0;
+            check_lengths(weights.size(), {scores.size(), std::size_t(rows * columns)});
             shared(rows, rows * columns, threads, [&](std::int64_t begin, std::int64_t end) {
                 primitives<T>().weigh(weights.data(), norms.data(), columns, scores.data(), begin, end);
             });
         },
-        "weights"_a.noconvert(), "norms"_a.noconvert(), "scores"_a.noconvert(), "threads"_a, "scores[r, c] = |weights[r, c] * norms[c]|.");
+        "weights"_a.noconvert(), "norms"_a.noconvert(), "scores"_a.noconvert(), "threads"_a,
+        "scores[r, c] = |weights[r, c] * norms[c]|, whatever the shapes in which rows and columns lie.");
     module.def(
         "add_squares",
         [](const Array<const T, 2>& vectors, const Array<double>& totals, int threads) {

@@ -270,7 +270,7 @@ def squares(totals: Numbers, gradients: Numbers | None, weights: Numbers | None,
     """totals = (totals + gradients**2) * weights**2 / divisor, without what is None; where `first`, totals are squared before."""
 
 def weigh(weights: Numbers, norms: Numbers, scores: Numbers, threads: int) -> None:
-    """scores[r, c] = |weights[r, c] * norms[c]|."""
+    """scores[r, c] = |weights[r, c] * norms[c]|, whatever the shapes in which rows and columns lie."""
 
 def add_squares(vectors: Numbers, totals: NDArray[np.float64], threads: int) -> None:
     """totals[c] += the sum over rows of vectors[r, c]**2."""

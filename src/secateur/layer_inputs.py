@@ -45,9 +45,8 @@ def watched(model: nn.Module, maps: Sequence[LinearMap], visit: Visit) -> Iterat
         local = {_local_name(entry): entry for entry in its}
 
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            with torch.no_grad():
-                for name, vectors in inputs_of(module, local, positional(module, args, kwargs)).items():
-                    visit(local[name], vectors)
+            for name, vectors in inputs_of(module, local, positional(module, args, kwargs)).items():
+                visit(local[name], vectors.detach())
 
         handles.append(module.register_forward_pre_hook(hook, with_kwargs=True))  # before: what a layer before wrote is still near
 

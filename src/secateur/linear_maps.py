@@ -128,12 +128,12 @@ def linear_maps(model: nn.Module) -> list[LinearMap]:
 def described_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, Sequence[LinearMap]]]:
     """(name, module, its linear maps with parameter names local to it) of each layer, tied or not. `PruningError` for a parameter that is
     computed from others. What lies inside a described layer is part of it."""
-    covered: list[str] = []
+    covered: tuple[str, ...] = ()
     for name, module in model.named_modules():
         describer = next((_describers[kind] for kind in type(module).__mro__ if kind in _describers), None)
-        if describer is None or any(name.startswith(described) for described in covered):
+        if describer is None or name.startswith(covered):
             continue
-        covered.append(f"{name}." if name else "")
+        covered += (f"{name}." if name else "",)
         maps = describer(module)
         for entry in maps:
             try:

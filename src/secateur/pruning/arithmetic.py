@@ -40,13 +40,12 @@ def squares_(
     return totals if weights is None else totals.mul_(weights.square()).div_(divisor)
 
 
-@torch.no_grad()
 def weighed(weights: Tensor, norms: Tensor) -> Tensor:
     """|weights * norms|: weights (outputs, ...), norms one for each weight of an output."""
+    weights, norms = weights.detach(), norms.detach()
     if alike(weights, norms):
         scores = torch.empty_like(weights)
-        rows = (weights.shape[0], norms.numel())
-        _kernels.weigh(flat(weights).reshape(rows), flat(norms), flat(scores).reshape(rows), torch.get_num_threads())
+        _kernels.weigh(weights.numpy(), norms.numpy(), scores.numpy(), torch.get_num_threads())
         return scores
     return torch.mul(weights, norms.view(1, *weights.shape[1:])).abs_()
 
@@ -63,9 +62,7 @@ def add_squares_(totals: Tensor, vectors: Tensor) -> Tensor:
 def alike(*tensors: Tensor) -> bool:
     """Whether kernels take them: contiguous CPU tensors of one dtype, float32 or float64."""
     dtype = tensors[0].dtype
-    return dtype in (torch.float32, torch.float64) and all(
-        its.dtype == dtype and its.device.type == "cpu" and its.is_contiguous() for its in tensors
-    )
+    return dtype in (torch.float32, torch.float64) and all(its.is_cpu and its.dtype == dtype and its.is_contiguous() for its in tensors)
 
 
 def flat(tensor: Tensor) -> NDArray[Any]:

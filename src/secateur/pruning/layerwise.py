@@ -25,7 +25,7 @@ def wanda(model: nn.Module, mask: Mask, batches: Batches | None, loss: Loss | No
     projection of attention has one norm for queries, keys and values together. Targets are not read.
     """
     maps = _maps_of(model, mask, "wanda")
-    weights = {name: parameter.detach() for name, parameter in parameters_of(model, mask).items()}
+    weights = {entry.parameter: model.get_parameter(entry.parameter).detach() for entry in maps}
     squares = {}
     for entry in maps:
         inputs = entry.shape[0] if entry.kind == "embedding" else entry.fan_in

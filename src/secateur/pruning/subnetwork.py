@@ -7,8 +7,10 @@ and choose alike.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from secateur import _kernels
@@ -29,33 +31,39 @@ class Subnetwork:
         self.scores = scores
         self.used = torch.empty_like(weights, memory_format=torch.contiguous_format, requires_grad=False)
         self._weights, self._kept, self._count = weights.detach(), kept, min(count, kept.kept)
-        self._buffers: Tensor | None = None
         self._candidates = None if kept.kept == weights.numel() else kept.bits()
+        self._arrays: tuple[NDArray[Any], ...] | None = None  # the memory of weights, scores, used, and of buffers once there are any
+        self._buffers: Tensor | None = None
         if alike(self._weights, scores):
             share = self._count / max(1, kept.kept)
             spread = 4 * math.sqrt(share * (1 - share) / max(1, kept.kept))
             low, high = (bound * (1 - share + width) for width in (-spread, spread))
-            arrays = (flat(self._weights), flat(scores), flat(self.used))
-            self._bracket = _kernels.popup_choose(*arrays, self._candidates, self._count, low, high, torch.get_num_threads())
+            self._arrays = (flat(self._weights), flat(scores), flat(self.used))
+            self._bracket = _kernels.popup_choose(*self._arrays, self._candidates, self._count, low, high, torch.get_num_threads())
         else:
             self._choose()
         self.used.requires_grad_(True)
 
-    @torch.no_grad()
     def step(self, slopes: Tensor, *, rate: float, momentum: float, decay: float, last: bool) -> None:
         """SGD with momentum on the scores, by the `slopes` of what is used, and the choice after it; or, at last, their magnitudes.
 
         The first slopes become the momentum buffer, so that they must not be read afterwards.
         """
-        first = self._buffers is None
-        if alike(self._weights, self.scores):
-            slopes = slopes.contiguous()
-            self._buffers = slopes if self._buffers is None else self._buffers
-            self._bracket = _kernels.popup_step(
-                flat(self._weights), flat(self.scores), None if last else flat(self.used), self._candidates, self._count, self._bracket,
-                flat(slopes), flat(self._buffers), rate, momentum, decay, first, torch.get_num_threads(),
-            )  # fmt: skip
+        if self._arrays is None:
+            self._step_by_torch(slopes, rate, momentum, decay, last)
             return
+        gradients = flat(slopes.contiguous())
+        first = len(self._arrays) == 3
+        if first:
+            self._arrays = (*self._arrays, gradients)
+        weights, scores, used, buffers = self._arrays
+        self._bracket = _kernels.popup_step(
+            weights, scores, None if last else used, self._candidates, self._count, self._bracket,
+            gradients, buffers, rate, momentum, decay, first, torch.get_num_threads(),
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def _step_by_torch(self, slopes: Tensor, rate: float, momentum: float, decay: float, last: bool) -> None:
         gradients = (slopes * self._weights).mul_(self.scores.sign()).add_(self.scores, alpha=decay)
         self._buffers = gradients if self._buffers is None else self._buffers.mul_(momentum).add_(gradients)
         self.scores.add_(self._buffers, alpha=-rate)
