@@ -10,6 +10,7 @@ namespace secateur {
 namespace {
 
 constexpr std::int64_t kIndexRange = 65536;
+constexpr std::int64_t kNarrow = 256;  // columns of a block that 8 bits tell apart
 constexpr std::size_t kPlansKept = 4;
 // What a line costs besides its survivors, in survivors: its sums are loaded and stored, its loop begins and ends.
 constexpr double kLineCost = 3.0;
@@ -74,6 +75,8 @@ Plan make_product_plan(const Pattern& pattern, std::int64_t width, int panels, i
     plan.panels = panels;
     plan.blocks = blocks.count;
     plan.panel_lines = panels_of_equal_work({starts, starts + pattern.rows() + 1}, panels, whole);
+    const bool narrow = blocks.count > 1 && blocks.width <= kNarrow;
+    if (narrow) plan.columns.resize(std::size_t(pattern.survivors()));
     std::vector<std::uint32_t> next(starts, starts + pattern.rows());
     std::vector<Segment> segments;
     std::vector<std::uint32_t> lengths;
@@ -84,14 +87,15 @@ Plan make_product_plan(const Pattern& pattern, std::int64_t width, int panels, i
             for (std::uint32_t row = plan.panel_lines[panel]; row < plan.panel_lines[panel + 1]; ++row) {
                 const std::uint32_t begin = next[row];
                 std::uint32_t end = begin;
-                while (end < starts[row + 1] && pattern.column(end) < blocks.end(block)) ++end;
+                for (; end < starts[row + 1] && pattern.column(end) < blocks.end(block); ++end)
+                    if (narrow) plan.columns[end] = std::uint8_t(pattern.column(end) - blocks.begin(block));
                 next[row] = end;
                 if (end == begin && block > 0 && block + 1 < blocks.count) continue;
                 segments.push_back({row, begin});
                 lengths.push_back(end - begin);
             }
             Piece piece{};
-            piece.base = std::uint32_t(blocks.begin(block) / kIndexRange * kIndexRange);
+            piece.base = std::uint32_t(narrow ? blocks.begin(block) : blocks.begin(block) / kIndexRange * kIndexRange);
             close_piece(plan, piece, segments, lengths);
         }
     }
@@ -229,7 +233,7 @@ std::int64_t Pattern::bytes() const {
     for (const Plans* plans : {&product_plans_, &gradient_plans_})
         for (const auto& [key, plan] : *plans)
             total += std::int64_t(plan->segments.size() * sizeof(Segment) + plan->groups.size() * sizeof(Group) +
-                                  plan->pieces.size() * sizeof(Piece) + plan->rows.size() * 2 + (plan->places.size() + plan->order.size()) * 4);
+                                  plan->pieces.size() * sizeof(Piece) + plan->columns.size() + plan->rows.size() * 2 + (plan->places.size() + plan->order.size()) * 4);
     return total;
 }
 

@@ -24,12 +24,14 @@ struct Plan {
     std::vector<Piece> pieces;
     std::vector<Segment> segments;
     std::vector<Group> groups;
+    std::vector<std::uint8_t> columns;
     std::vector<std::uint16_t> rows;
     std::vector<std::uint32_t> places;
     std::vector<std::uint32_t> order;  // which entry each survivor is, in the order of execution
 
     PlanView view() const {
-        return {panels, blocks, panel_lines.data(), pieces.data(), segments.data(), groups.data(), side, rows.data(), places.data()};
+        const std::uint8_t* narrow = columns.empty() ? nullptr : columns.data();
+        return {panels, blocks, panel_lines.data(), pieces.data(), segments.data(), groups.data(), narrow, side, rows.data(), places.data()};
     }
 };
 

@@ -23,7 +23,7 @@ struct Group {
 // The part of a block that lies in one panel.
 struct Piece {
     std::uint32_t first_segment, first_group, groups;
-    std::uint32_t base;  // subtract from an operand's line to get the 16-bit index: a multiple of 65536, or the block's first line
+    std::uint32_t base;  // subtract from an operand's line to get its index: a multiple of 65536, or the block's first line
 };
 
 // Panel p holds lines [panel_lines[p], panel_lines[p + 1]). Pieces stand by panel, then by block; the first block of a panel has a
@@ -35,6 +35,8 @@ struct PlanView {
     const Piece* pieces;
     const Segment* segments;
     const Group* groups;
+    // Products in narrow blocks only, else null: each survivor's column within its block, in the pattern's order. Half the bytes to read.
+    const std::uint8_t* columns;
     // Gradients only. Entries in order of execution: the row within the block, and the survivor's place among the values. `side` columns of a
     // group are walked side by side, their entries taking turns; a column that is left over has an even number of entries, the last perhaps void.
     int side;
