@@ -96,7 +96,7 @@ void one_example(const std::vector<ChainLayer<T>>& layers, std::int64_t widest, 
 template <class T>
 int tile_of(const std::vector<ChainLayer<T>>& layers, std::int64_t batch) {
     // Where rows are short, what one core reads of another's costs more than reading values again for half of the examples.
-    constexpr std::int64_t few = 128;
+    constexpr std::int64_t few = 256;
     int tile = kTiles[std::size(kTiles) - 1];
     bool halves = true;
     for (const ChainLayer<T>& layer : layers) {

@@ -310,3 +310,20 @@ def test_second_derivatives_are_refused() -> None:
     (gradient,) = torch.autograd.grad(sparse(x).pow(2).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         gradient.sum().backward()
+
+
+def test_parameters_answer_as_torch_s_own_do() -> None:
+    layer = SparseLinear.random(6, 5, density=0.5, seed=0)
+    x = torch.randn(3, 6, generator=drawn(1))
+    plain, bias = layer(x), torch.ones(5)
+    torch.testing.assert_close(
+        torch.func.functional_call(layer, {"bias": bias, "weight.values": 2 * layer.weight.values}, x), 2 * (plain - layer.bias) + 1
+    )
+    with pytest.raises(TypeError, match="bias"):
+        layer.bias = torch.zeros(5)  # no parameter
+    other = SparseLinear.random(6, 5, density=0.25, seed=1)
+    layer.weight, layer.bias = other.weight, other.bias
+    assert torch.equal(layer(x), other(x))
+    assert dict(layer.named_parameters()).keys() == {"bias", "weight.values"}
+    layer.bias = None
+    torch.testing.assert_close(layer(x), other(x) - other.bias)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.seeds import generator
 from secateur.sparse.backward import differentiable_once
-from secateur.sparse.weight import SparseWeight
+from secateur.sparse.weight import SparseWeight, held
 
 Layout = Literal["batch", "feature"]
 Activation = Literal["none", "relu"]
@@ -114,10 +114,20 @@ class SparseLinear(nn.Module):
         if layout not in ("batch", "feature") or activation not in ("none", "relu"):
             raise PruningError(f"layout is 'batch' or 'feature' and activation 'none' or 'relu', not {layout!r} and {activation!r}")
         self.out_features, self.in_features = weight.shape
-        self.weight = weight
-        self.bias = bias if bias is None or isinstance(bias, nn.Parameter) else nn.Parameter(bias)
+        self.add_module("weight", weight)
+        self.register_parameter("bias", bias if bias is None or isinstance(bias, nn.Parameter) else nn.Parameter(bias))
         self.layout: Layout = layout
         self.activation: Activation = activation
+
+    @property
+    def weight(self) -> SparseWeight:
+        """The surviving weights, of shape (outputs, inputs)."""
+        return cast(SparseWeight, held(self._modules, "weight"))
+
+    @property
+    def bias(self) -> nn.Parameter | None:
+        """(outputs), or None."""
+        return held(self._parameters, "bias")
 
     @classmethod
     def from_dense(

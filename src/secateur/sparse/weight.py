@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,6 +19,17 @@ from secateur.seeds import generator
 _NARROW = 1 << 16
 
 
+T = TypeVar("T")
+
+
+def held(table: Mapping[str, T], name: str) -> T:
+    """What a module's own table holds: torch's `__getattr__`, which searches three, takes a microsecond, and a layer asks several times."""
+    try:
+        return table[name]
+    except KeyError:
+        raise AttributeError(name) from None
+
+
 class SparseWeight(nn.Module):
     """The surviving weights of a tensor of shape `shape`, read as a matrix (shape[0], product of the rest).
 
@@ -26,7 +38,6 @@ class SparseWeight(nn.Module):
     A state dict with another pattern of the same shape loads: survivors and places change together.
     """
 
-    values: nn.Parameter
     row_starts: Tensor
     columns: Tensor
 
@@ -38,7 +49,7 @@ class SparseWeight(nn.Module):
             raise PruningError(f"a sparse weight has at least two axes, not shape {pattern.shape}")
         self.shape = tuple(pattern.shape)
         self.excluded_rows = pattern.excluded_rows
-        self.values = nn.Parameter(values.detach().clone())
+        self.register_parameter("values", nn.Parameter(values.detach().clone()))
         row_starts, columns = _places(pattern)
         self.register_buffer("row_starts", row_starts)
         self.register_buffer("columns", columns)
@@ -66,6 +77,11 @@ class SparseWeight(nn.Module):
         pattern = random_pattern(shape, int(density * prunable + 0.5), seed, name, excluded_rows)
         values = torch.rand(pattern.kept, generator=generator(seed, name, "values")) * (2 * bound) - bound
         return cls(pattern, values)
+
+    @property
+    def values(self) -> nn.Parameter:
+        """The surviving weights (survivors) in row order."""
+        return cast(nn.Parameter, held(self._parameters, "values"))
 
     @property
     def pattern(self) -> Pattern:
