@@ -11,10 +11,13 @@
 namespace secateur {
 namespace {
 
-// Feature-major activations need no copy where whole tiles lie in them; but of several tiles, whose features lie far apart, long rows are
-// walked faster in a copy.
+// Feature-major activations need no copy where whole tiles lie in them. Those of several tiles lie far apart and fall on few sets of the
+// second-level cache: short rows alone are walked as fast there, and only where all of it fits.
+template <class T>
 bool usable_in_place(const Pattern& pattern, const Tiling& tiling, std::int64_t batch) {
-    return batch % tiling.tile == 0 && (tiling.tiles == 1 || edges_matter(pattern, false));
+    if (tiling.tiles == 1) return batch % tiling.tile == 0;
+    const bool fits = std::max(pattern.rows(), pattern.columns()) * batch * std::int64_t(sizeof(T)) <= 4 * kFar;
+    return batch % tiling.tile == 0 && fits && edges_matter(pattern, false);
 }
 
 template <class T>
@@ -81,7 +84,7 @@ void linear_forward(const LinearForward<T>& layer) {
     if (batch == 1 && !layer.packed) return forward_of_one(layer, threads_for(kOneExample * pattern.survivors(), layer.threads));
     const int threads = threads_for(pattern.survivors() * batch, layer.threads);
     const Tiling tiling = forward_tiling<T>(pattern, batch, layer.feature_major);
-    const bool direct = layer.feature_major && usable_in_place(pattern, tiling, batch);
+    const bool direct = layer.feature_major && usable_in_place<T>(pattern, tiling, batch);
     const int cuts = direct ? 0 : cuts_of_a_tile(pattern, tiling, threads);
     const int sharing = cuts ? 1 : threads;  // of the rows
     const int panels = sharing * panels_near<T>((rows + sharing - 1) / sharing, tiling.tile / std::max(1, cuts));
@@ -155,7 +158,7 @@ void linear_backward(const LinearBackward<T>& layer) {
         if (layer.dbias) std::fill_n(layer.dbias, rows, T(0));
         return;
     }
-    const bool placed = layer.feature_major && usable_in_place(pattern, tiling, batch);
+    const bool placed = layer.feature_major && usable_in_place<T>(pattern, tiling, batch);
     const bool direct_dy = placed && !layer.y;
     // Sums over the batch are made group by group and added up at the end, whatever the number of threads.
     const int groups = groups_of_tiles(pattern, tiling, layer.feature_major);
