@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from secateur.errors import InputError
-from secateur.sparse.bench import _crossing, bench, environment, measure_crossovers, timed
+from secateur.sparse.bench import _crossing, _DenseFeatureMajor, bench, environment, measure_crossovers, timed
 
 
 def test_the_crossing_lies_between_the_densities_that_bracket_it() -> None:
@@ -32,6 +32,20 @@ def test_inference_is_timed_against_dense_with_equal_threads() -> None:
     assert [timing.speedup for timing in timings if timing.way == "dense"] == [1.0, 1.0]
     assert set(timings[0].row()) == {"what", "case", "density", "way", "seconds", "low", "high", "speedup"}
     assert set(environment()) == {"instruction_set", "threads", "torch"}
+
+
+def test_a_layer_is_held_against_the_best_of_the_dense_ways() -> None:
+    linear = [timing for timing in bench("layers", densities=(0.01,), rounds=1, threads=1) if timing.case == "linear 1024 x 1024, batch 64"]
+    seconds = {timing.way: timing.seconds for timing in linear}
+    assert list(seconds) == ["dense", "dense, feature-major", "sparse", "sparse, feature-major"]
+    best = min(seconds["dense"], seconds["dense, feature-major"])
+    assert all(timing.speedup == best / timing.seconds for timing in linear)
+
+
+def test_the_feature_major_dense_layer_is_the_dense_layer() -> None:
+    dense = torch.nn.Linear(5, 3)
+    x = torch.randn(4, 5)
+    torch.testing.assert_close(_DenseFeatureMajor(dense)(x.t()), dense(x).t())
 
 
 def test_an_unknown_kind_is_refused() -> None:

@@ -185,18 +185,28 @@ def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
-def _linear_ways(inputs: int, outputs: int, batch: int, density: float, feature: bool = True) -> dict[str, Callable[[], object]]:
+class _DenseFeatureMajor(nn.Module):
+    """A dense linear layer that takes and gives (features, batch), as the sparse one does."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(linear.weight.detach().clone())
+        self.bias = nn.Parameter(linear.bias.detach().clone().unsqueeze(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, self.weight, x)
+
+
+def _linear_ways(inputs: int, outputs: int, batch: int, density: float) -> dict[str, Callable[[], object]]:
     dense, kept = _masked_linear(inputs, outputs, density)
     x, dy = _drawn(batch, inputs), _drawn(batch, outputs)
-    ways: dict[str, Callable[[], object]] = {
+    by_feature = x.t().contiguous(), dy.t().contiguous()
+    return {
         "dense": _backward(dense, x, dy),
+        "dense, feature-major": _backward(_DenseFeatureMajor(dense), *by_feature),
         "sparse": _backward(SparseLinear.from_dense(dense, kept), x, dy),
+        "sparse, feature-major": _backward(SparseLinear.from_dense(dense, kept, layout="feature"), *by_feature),
     }
-    if feature:
-        ways["sparse, feature-major"] = _backward(
-            SparseLinear.from_dense(dense, kept, layout="feature"), x.t().contiguous(), dy.t().contiguous()
-        )
-    return ways
 
 
 Cases = Iterator[tuple[str, dict[str, Callable[[], object]]]]
