@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from secateur.errors import InputError
-from secateur.sparse.bench import _crossing, _DenseFeatureMajor, bench, environment, measure_crossovers, timed
+from secateur.sparse.bench import _crossing, _DenseFeatureMajor, _DenseOneDNN, bench, environment, measure_crossovers, timed
 
 
 def test_the_crossing_lies_between_the_densities_that_bracket_it() -> None:
@@ -37,8 +37,10 @@ def test_inference_is_timed_against_dense_with_equal_threads() -> None:
 def test_a_layer_is_held_against_the_best_of_the_dense_ways() -> None:
     linear = [timing for timing in bench("layers", densities=(0.01,), rounds=1, threads=1) if timing.case == "linear 1024 x 1024, batch 64"]
     seconds = {timing.way: timing.seconds for timing in linear}
-    assert list(seconds) == ["dense", "dense, feature-major", "sparse", "sparse, feature-major"]
-    best = min(seconds["dense"], seconds["dense, feature-major"])
+    one_dnn = ["dense, oneDNN"] if torch.backends.mkldnn.is_available() else []
+    dense = ["dense", "dense, feature-major", *one_dnn]
+    assert list(seconds) == [*dense, "sparse", "sparse, feature-major"]
+    best = min(seconds[way] for way in dense)
     assert all(timing.speedup == best / timing.seconds for timing in linear)
 
 
@@ -46,6 +48,16 @@ def test_the_feature_major_dense_layer_is_the_dense_layer() -> None:
     dense = torch.nn.Linear(5, 3)
     x = torch.randn(4, 5)
     torch.testing.assert_close(_DenseFeatureMajor(dense)(x.t()), dense(x).t())
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch was built without oneDNN")
+def test_the_one_dnn_dense_layer_is_the_dense_layer() -> None:
+    dense = torch.nn.Linear(5, 3)
+    one_dnn = _DenseOneDNN(dense)
+    x, dy = torch.randn(4, 5, requires_grad=True), torch.randn(4, 3)
+    torch.testing.assert_close(one_dnn(x), dense(x))
+    expected = torch.autograd.grad(dense(x), (x, dense.weight, dense.bias), dy)
+    torch.testing.assert_close(torch.autograd.grad(one_dnn(x), (x, one_dnn.linear.weight, one_dnn.linear.bias), dy), expected)
 
 
 def test_an_unknown_kind_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -197,13 +198,26 @@ class _DenseFeatureMajor(nn.Module):
         return torch.addmm(self.bias, self.weight, x)
 
 
+class _DenseOneDNN(nn.Module):
+    """A dense linear layer whose products are oneDNN's: torch takes them for the activations it has laid out for oneDNN."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = copy.deepcopy(linear)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x.to_mkldnn()).to_dense()
+
+
 def _linear_ways(inputs: int, outputs: int, batch: int, density: float) -> dict[str, Callable[[], object]]:
     dense, kept = _masked_linear(inputs, outputs, density)
     x, dy = _drawn(batch, inputs), _drawn(batch, outputs)
     by_feature = x.t().contiguous(), dy.t().contiguous()
+    one_dnn = {"dense, oneDNN": _backward(_DenseOneDNN(dense), x, dy)} if torch.backends.mkldnn.is_available() else {}
     return {
         "dense": _backward(dense, x, dy),
         "dense, feature-major": _backward(_DenseFeatureMajor(dense), *by_feature),
+        **one_dnn,
         "sparse": _backward(SparseLinear.from_dense(dense, kept), x, dy),
         "sparse, feature-major": _backward(SparseLinear.from_dense(dense, kept, layout="feature"), *by_feature),
     }
