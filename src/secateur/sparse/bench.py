@@ -206,14 +206,14 @@ class _DenseOneDNN(nn.Module):
         self.linear = copy.deepcopy(linear)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x.to_mkldnn()).to_dense()
+        return torch.nn.functional.linear(x.to_mkldnn(), self.linear.weight, self.linear.bias).to_dense()
 
 
 def _linear_ways(inputs: int, outputs: int, batch: int, density: float) -> dict[str, Callable[[], object]]:
     dense, kept = _masked_linear(inputs, outputs, density)
     x, dy = _drawn(batch, inputs), _drawn(batch, outputs)
     by_feature = x.t().contiguous(), dy.t().contiguous()
-    one_dnn = {"dense, oneDNN": _backward(_DenseOneDNN(dense), x, dy)} if torch.backends.mkldnn.is_available() else {}
+    one_dnn = {"dense, oneDNN": _backward(_DenseOneDNN(dense), x, dy)} if torch.backends.mkldnn.is_available() else {}  # type: ignore[no-untyped-call]
     return {
         "dense": _backward(dense, x, dy),
         "dense, feature-major": _backward(_DenseFeatureMajor(dense), *by_feature),
