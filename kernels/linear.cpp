@@ -20,6 +20,11 @@ bool usable_in_place(const Pattern& pattern, const Tiling& tiling, std::int64_t 
     return batch % tiling.tile == 0 && fits && edges_matter(pattern, false);
 }
 
+// Neither does what a walk touches line after line, once: its output, and x beside the gradient of x. Several blocks would touch it again and again.
+bool touched_in_place(const Tiling& tiling, std::int64_t batch, bool feature_major, std::int64_t lines) {
+    return feature_major && batch % tiling.tile == 0 && lines <= tiling.width;
+}
+
 template <class T>
 Tiles<T> in_place(T* data, const Tiling& tiling, std::int64_t batch) {
     return {data, tiling.tile, batch};
@@ -85,6 +90,7 @@ void linear_forward(const LinearForward<T>& layer) {
     const int threads = threads_for(pattern.survivors() * batch, layer.threads);
     const Tiling tiling = forward_tiling<T>(pattern, batch, layer.feature_major);
     const bool direct = layer.feature_major && usable_in_place<T>(pattern, tiling, batch);
+    const bool written = direct || touched_in_place(tiling, batch, layer.feature_major, columns);
     const int cuts = direct ? 0 : cuts_of_a_tile(pattern, tiling, threads);
     const int sharing = cuts ? 1 : threads;  // of the rows
     const int panels = sharing * panels_near<T>((rows + sharing - 1) / sharing, tiling.tile / std::max(1, cuts));
@@ -98,8 +104,8 @@ void linear_forward(const LinearForward<T>& layer) {
     const auto part = [&](std::int64_t tile, int at, int width, int panel, const T* inside, std::int64_t ld) {
         const std::int64_t first = plan->panel_lines[std::size_t(panel)], last = plan->panel_lines[std::size_t(panel) + 1];
         if (first == last) return;
-        T* y = direct ? layer.y + tile * tiling.tile : scratch_of<T>(Slot::output, std::size_t((last - first) * width));
-        const std::int64_t ld_y = direct ? batch : width;
+        T* y = written ? layer.y + tile * tiling.tile + at : scratch_of<T>(Slot::output, std::size_t((last - first) * width));
+        const std::int64_t ld_y = written ? batch : width;
         Product<T> product{};
         product.plan = plan->view();
         product.low_columns = pattern.low_columns();
@@ -108,13 +114,13 @@ void linear_forward(const LinearForward<T>& layer) {
         product.ld_x = ld;
         product.y = y;
         product.ld_y = ld_y;
-        product.first_row = direct ? 0 : first;
+        product.first_row = written ? 0 : first;
         product.bias = layer.bias;
         product.start = layer.bias ? Start::bias : Start::zero;
         product.relu = layer.relu;
         product.tile = width;
         primitives<T>().product(product, panel);
-        if (direct) return;
+        if (written) return;
         const Edge<T> edge = edge_of<T>(layer.y, layer.feature_major, rows, batch, tile * tiling.tile + at, width, first, last, y, ld_y);
         if (edge.count > 0) primitives<T>().unpack(edge);
     };
@@ -160,9 +166,10 @@ void linear_backward(const LinearBackward<T>& layer) {
     }
     const bool placed = layer.feature_major && usable_in_place<T>(pattern, tiling, batch);
     const bool direct_dy = placed && !layer.y;
+    const bool direct_x = placed || touched_in_place(tiling, batch, layer.feature_major, rows);
     // Sums over the batch are made group by group and added up at the end, whatever the number of threads.
     const int groups = groups_of_tiles(pattern, tiling, layer.feature_major);
-    const bool pack_x = layer.dvalues && !placed && (layer.feature_major || packed_size<T>(pattern, batch) == 0);
+    const bool pack_x = layer.dvalues && !direct_x && (layer.feature_major || packed_size<T>(pattern, batch) == 0);
     // As many columns at a time as leave their sums near from block to block.
     const int sharing = std::max(1, threads / groups);
     const int panels = sharing * panels_near<T>((columns + sharing - 1) / sharing, tiling.tile);
@@ -174,8 +181,8 @@ void linear_backward(const LinearBackward<T>& layer) {
     T* packed_x = !pack_x ? const_cast<T*>(layer.x) : by_group ? nullptr : scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded()));
     // What the forward pass kept may lie in tiles half as wide.
     const int tile_of_kept = forward_tiling<T>(pattern, batch, false).tile;
-    const bool halved = layer.dvalues && !placed && !pack_x && tile_of_kept < tiling.tile;
-    Tiles<T> x = placed ? in_place(packed_x, tiling, batch) : packed_tiles(packed_x, tiling, columns);
+    const bool halved = layer.dvalues && !direct_x && !pack_x && tile_of_kept < tiling.tile;
+    Tiles<T> x = direct_x ? in_place(packed_x, tiling, batch) : packed_tiles(packed_x, tiling, columns);
     if (halved) x.ld = tile_of_kept;
     const std::size_t entries = (plan->rows.size() + 15) / 16 * 16;
     T* dvalues = layer.dvalues ? scratch_of<T>(Slot::dvalues, entries * std::size_t(groups)) : nullptr;
@@ -198,16 +205,16 @@ void linear_backward(const LinearBackward<T>& layer) {
         task.x_gap = halved ? (columns - 1) * x.ld : 0;
         task.dy = tile_of_dy(tile);
         task.ld_dy = dy.ld;
-        task.ld_dx = placed ? batch : tiling.tile;
+        task.ld_dx = direct_x ? batch : tiling.tile;
         if (layer.dx) {
-            task.dx = placed ? layer.dx + tile * tiling.tile : scratch_of<T>(Slot::output, std::size_t((last - first) * tiling.tile));
-            task.first_column = placed ? 0 : first;
+            task.dx = direct_x ? layer.dx + tile * tiling.tile : scratch_of<T>(Slot::output, std::size_t((last - first) * tiling.tile));
+            task.first_column = direct_x ? 0 : first;
         }
         task.dvalues = dvalues + entries * std::size_t(group);
         task.add_dvalues = tile > first_tile(group);
         task.tile = tiling.tile;
         primitives<T>().gradients(task, panel);
-        if (layer.dx && !placed)
+        if (layer.dx && !direct_x)
             primitives<T>().unpack(
                 edge_of<T>(layer.dx, layer.feature_major, columns, batch, tile * tiling.tile, tiling.tile, first, last, task.dx, tiling.tile));
     };
