@@ -87,10 +87,18 @@ SECATEUR_INLINE void gradients_of_columns(const Gradients<T>& task, const Segmen
     const std::uint32_t* places = task.plan.places + segment->start;
     Vec<T, W> x[R][N], dx[R][N];
     T* to[R];
+    if (task.ahead)
+        SECATEUR_UNROLL for (int r = 0; r < R; ++r) {
+            const std::uint32_t later = segment[kAhead + r].line;
+            SECATEUR_UNROLL for (int j = 0; j < N; ++j) {
+                if constexpr (Dvalues) __builtin_prefetch(task.x + at + where.x(later) + j * W);
+                if constexpr (Dx) __builtin_prefetch(task.dx + at + where.dx(later) + j * W, 1);
+            }
+        }
     SECATEUR_UNROLL for (int r = 0; r < R; ++r) {
         if constexpr (Dvalues) {
             const T* from = task.x + at + where.x(segment[r].line);
-            SECATEUR_UNROLL for (int j = 0; j < N; ++j) x[r][j] = load<W>(from + j * W + where.gap[j > 0 && 2 * j >= N]);
+            SECATEUR_UNROLL for (int j = 0; j < N; ++j) x[r][j] = load<W>(from + j * W);
         }
         if constexpr (Dx) {
             to[r] = task.dx + at + where.dx(segment[r].line);
@@ -178,13 +186,12 @@ void gradients_piece(const Gradients<T>& task, const Piece& piece, bool first, W
 }
 
 struct StridedPair {
-    std::int64_t ld_x, ld_dx, first_column, gap[2];  // before the two halves of the examples
+    std::int64_t ld_x, ld_dx, first_column;
     SECATEUR_INLINE std::int64_t x(std::uint32_t line) const { return line * ld_x; }
     SECATEUR_INLINE std::int64_t dx(std::uint32_t line) const { return (line - first_column) * ld_dx; }
 };
 struct TabledPair {
     const std::int32_t* offsets;
-    static constexpr std::int64_t gap[2] = {};
     SECATEUR_INLINE std::int64_t x(std::uint32_t line) const { return offsets[line]; }
     SECATEUR_INLINE std::int64_t dx(std::uint32_t line) const { return offsets[line]; }
 };
@@ -194,7 +201,7 @@ void gradients_columns(const Gradients<T>& task, int panel, std::int64_t block, 
     const Piece& piece = task.plan.piece(panel, block);
     const Strided row{task.ld_dy};
     constexpr int tile = 4 * W;  // the tile of blocked plans, whose loops are the tightest
-    const StridedPair strided{task.ld_x, task.ld_dx, task.first_column, {2 * at < task.tile ? 0 : task.x_gap, 2 * at + N * W < task.tile ? 0 : task.x_gap}};
+    const StridedPair strided{task.ld_x, task.ld_dx, task.first_column};
     if (task.offsets)
         gradients_piece<T, W, N, Dx, Dvalues>(task, piece, block == 0, TabledPair{task.offsets}, row, at);
     else if (N == 4 && task.ld_dy == tile)

@@ -55,6 +55,16 @@ int cuts_of_a_tile(const Pattern& pattern, const Tiling& tiling, int threads) {
     return even && edges_matter(pattern, false) ? tiling.tile / width : 0;
 }
 
+// Whether each thread packs what it multiplies, instead of its share of all: what one core writes and another reads passes through slower
+// caches than packing twice does, and far slower ones where the two cores have no cache in common.
+bool packs_alone(int threads) { return threads <= 2; }
+
+// Lines of a panel come in such numbers that vectors of them lie in whole cache lines of activations in torch's layout, if there are many.
+std::int64_t lines_together(std::int64_t lines, int panels) {
+    constexpr std::int64_t line = 16;
+    return lines >= 4 * line * panels ? line : 1;
+}
+
 // Tiles are summed in two groups where edges cost as much as the walk, or where there are many: two threads then share no example.
 int groups_of_tiles(const Pattern& pattern, const Tiling& tiling, bool feature_major) {
     return tiling.tiles > 1 && (tiling.padded() >= kManyExamples || edges_matter(pattern, feature_major)) ? 2 : 1;
@@ -74,19 +84,11 @@ void forward_of_one(const LinearForward<T>& layer, int threads) {
 }  // namespace
 
 template <class T>
-std::int64_t packed_size(const Pattern& pattern, std::int64_t batch) {
-    const Tiling tiling = forward_tiling<T>(pattern, batch, false);
-    const int wanted = backward_tiling<T>(pattern, batch, false).tile;
-    const bool kept = tiling.padded() < kManyExamples && (tiling.tile == wanted || (tiling.tile == 64 && wanted == 128));
-    return kept ? tiling.padded() * pattern.columns() : 0;
-}
-
-template <class T>
 void linear_forward(const LinearForward<T>& layer) {
     const Pattern& pattern = *layer.pattern;
     const std::int64_t rows = pattern.rows(), columns = pattern.columns(), batch = layer.batch;
     if (batch == 0 || rows == 0) return;
-    if (batch == 1 && !layer.packed) return forward_of_one(layer, threads_for(kOneExample * pattern.survivors(), layer.threads));
+    if (batch == 1) return forward_of_one(layer, threads_for(kOneExample * pattern.survivors(), layer.threads));
     const int threads = threads_for(pattern.survivors() * batch, layer.threads);
     const Tiling tiling = forward_tiling<T>(pattern, batch, layer.feature_major);
     const bool direct = layer.feature_major && usable_in_place<T>(pattern, tiling, batch);
@@ -94,11 +96,9 @@ void linear_forward(const LinearForward<T>& layer) {
     const int cuts = direct ? 0 : cuts_of_a_tile(pattern, tiling, threads);
     const int sharing = cuts ? 1 : threads;  // of the rows
     const int panels = sharing * panels_near<T>((rows + sharing - 1) / sharing, tiling.tile / std::max(1, cuts));
-    const auto plan = pattern.product_plan(tiling.width, panels);
-    // Memory of one tile, again and again, where a thread packs its own and nothing is kept.
-    const bool passing = cuts && !layer.packed;
-    T* packed = layer.packed;
-    if (!direct && !packed && !passing) packed = scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded()));
+    const auto plan = pattern.product_plan(tiling.width, panels, lines_together(rows, panels));
+    const bool alone = !cuts && packs_alone(threads);
+    T* packed = direct || cuts || alone ? nullptr : scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded()));
     const Tiles<T> x = direct ? in_place(const_cast<T*>(layer.x), tiling, batch) : packed_tiles(packed, tiling, columns);
     // The rows of one panel for the `width` examples from `at` of a tile on, which `inside` holds.
     const auto part = [&](std::int64_t tile, int at, int width, int panel, const T* inside, std::int64_t ld) {
@@ -133,22 +133,28 @@ void linear_forward(const LinearForward<T>& layer) {
             for (std::int64_t item = begin; item < end; ++item) {
                 const std::int64_t tile = item / cuts;
                 const int at = int(item % cuts) * width;
-                T* inside = passing ? scratch_of<T>(Slot::packed_x, std::size_t(columns * width)) : x.data + tile * x.step + at;
-                const std::int64_t ld = passing ? width : x.ld;
+                T* inside = scratch_of<T>(Slot::packed_x, std::size_t(columns * width));
                 primitives<T>().pack(
-                    edge_of<T>(layer.x, layer.feature_major, columns, batch, tile * tiling.tile + at, width, 0, columns, inside, ld));
-                for (int panel = 0; panel < plan->panels; ++panel) part(tile, at, width, panel, inside, ld);
+                    edge_of<T>(layer.x, layer.feature_major, columns, batch, tile * tiling.tile + at, width, 0, columns, inside, width));
+                for (int panel = 0; panel < plan->panels; ++panel) part(tile, at, width, panel, inside, width);
             }
             return;
         }
-        if (!direct) {
+        if (!direct && !alone) {
             pack_share<T>(team, layer.x, nullptr, layer.feature_major, columns, batch, tiling, x);
             team.barrier();
         }
         team.share(tiling.tiles * plan->panels, begin, end);
         for (std::int64_t item = begin; item < end; ++item) {
             const std::int64_t tile = item / plan->panels;
-            part(tile, 0, tiling.tile, int(item % plan->panels), x.data + tile * x.step, x.ld);
+            const int panel = int(item % plan->panels);
+            const T* inside = x.data + tile * x.step;
+            if (!direct && alone) {
+                T* own = scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.tile));
+                if (item == begin || panel == 0) pack_tile<T>(layer.x, nullptr, layer.feature_major, columns, batch, tiling, tile, 0, columns, own);
+                inside = own;
+            }
+            part(tile, 0, tiling.tile, panel, inside, x.ld);
         }
     });
 }
@@ -167,32 +173,29 @@ void linear_backward(const LinearBackward<T>& layer) {
     const bool placed = layer.feature_major && usable_in_place<T>(pattern, tiling, batch);
     const bool direct_dy = placed && !layer.y;
     const bool direct_x = placed || touched_in_place(tiling, batch, layer.feature_major, rows);
+    const bool pack_x = layer.dvalues && !direct_x;
     // Sums over the batch are made group by group and added up at the end, whatever the number of threads.
     const int groups = groups_of_tiles(pattern, tiling, layer.feature_major);
-    const bool pack_x = layer.dvalues && !direct_x && (layer.feature_major || packed_size<T>(pattern, batch) == 0);
     // As many columns at a time as leave their sums near from block to block.
     const int sharing = std::max(1, threads / groups);
     const int panels = sharing * panels_near<T>((columns + sharing - 1) / sharing, tiling.tile);
-    const auto plan = pattern.gradient_plan(tiling.width, panels, primitives<T>().columns_at_once(tiling.tile));
-    // Groups of examples go through their tiles one after another, and a tile of dy that has been walked is not needed again.
-    const bool by_group = groups > 1 && sharing == 1;
-    T* packed_dy = direct_dy || by_group ? nullptr : scratch_of<T>(Slot::packed_dy, std::size_t(rows * tiling.padded()));
+    const auto plan = pattern.gradient_plan(tiling.width, panels, primitives<T>().columns_at_once(tiling.tile), lines_together(columns, panels));
+    // Each thread packs what it walks, a tile at a time: a tile that has been walked is not needed again.
+    const bool by_group = groups > 1 && sharing == 1, alone = by_group || packs_alone(threads);
+    T* packed_dy = direct_dy || alone ? nullptr : scratch_of<T>(Slot::packed_dy, std::size_t(rows * tiling.padded()));
     const Tiles<T> dy = direct_dy ? in_place(const_cast<T*>(layer.dy), tiling, batch) : packed_tiles(packed_dy, tiling, rows);
-    T* packed_x = !pack_x ? const_cast<T*>(layer.x) : by_group ? nullptr : scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded()));
-    // What the forward pass kept may lie in tiles half as wide.
-    const int tile_of_kept = forward_tiling<T>(pattern, batch, false).tile;
-    const bool halved = layer.dvalues && !direct_x && !pack_x && tile_of_kept < tiling.tile;
-    Tiles<T> x = direct_x ? in_place(packed_x, tiling, batch) : packed_tiles(packed_x, tiling, columns);
-    if (halved) x.ld = tile_of_kept;
+    T* packed_x = !pack_x || alone ? nullptr : scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded()));
+    const Tiles<T> x = direct_x ? in_place(const_cast<T*>(layer.x), tiling, batch) : packed_tiles(packed_x, tiling, columns);
     const std::size_t entries = (plan->rows.size() + 15) / 16 * 16;
     T* dvalues = layer.dvalues ? scratch_of<T>(Slot::dvalues, entries * std::size_t(groups)) : nullptr;
+    T* ordered = layer.dvalues && by_group ? scratch_of<T>(Slot::ordered, entries * std::size_t(groups)) : nullptr;
     T* dbias = layer.dbias && groups > 1 ? scratch_of<T>(Slot::dbias, std::size_t(rows * groups)) : layer.dbias;
     const auto first_tile = [&](int group) { return tiling.tiles * group / groups; };
     const auto tile_of_dy = [&](std::int64_t tile) {
-        return direct_dy || !by_group ? dy.data + tile * dy.step : scratch_of<T>(Slot::packed_dy, std::size_t(rows * tiling.tile));
+        return direct_dy || !alone ? dy.data + tile * dy.step : scratch_of<T>(Slot::packed_dy, std::size_t(rows * tiling.tile));
     };
     const auto tile_of_x = [&](std::int64_t tile) {
-        return pack_x && by_group ? scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.tile)) : x.data + tile * x.step;
+        return pack_x && alone ? scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.tile)) : x.data + tile * x.step;
     };
     const auto walk = [&](int group, int panel, std::int64_t tile) {
         const std::int64_t first = plan->panel_lines[std::size_t(panel)], last = plan->panel_lines[std::size_t(panel) + 1];
@@ -202,7 +205,6 @@ void linear_backward(const LinearBackward<T>& layer) {
         task.values = layer.values;
         task.x = layer.dvalues ? tile_of_x(tile) : nullptr;
         task.ld_x = x.ld;
-        task.x_gap = halved ? (columns - 1) * x.ld : 0;
         task.dy = tile_of_dy(tile);
         task.ld_dy = dy.ld;
         task.ld_dx = direct_x ? batch : tiling.tile;
@@ -210,6 +212,7 @@ void linear_backward(const LinearBackward<T>& layer) {
             task.dx = direct_x ? layer.dx + tile * tiling.tile : scratch_of<T>(Slot::output, std::size_t((last - first) * tiling.tile));
             task.first_column = direct_x ? 0 : first;
         }
+        task.ahead = direct_x;
         task.dvalues = dvalues + entries * std::size_t(group);
         task.add_dvalues = tile > first_tile(group);
         task.tile = tiling.tile;
@@ -218,7 +221,9 @@ void linear_backward(const LinearBackward<T>& layer) {
             primitives<T>().unpack(
                 edge_of<T>(layer.dx, layer.feature_major, columns, batch, tile * tiling.tile, tiling.tile, first, last, task.dx, tiling.tile));
     };
+    // The bias's gradients of the rows [first, last).
     const auto sum_rows = [&](int group, std::int64_t tile, std::int64_t first, std::int64_t last) {
+        if (!layer.dbias) return;
         primitives<T>().row_sums(tile_of_dy(tile) + first * dy.ld, dy.ld, last - first, tiling.tile, tile > first_tile(group),
                                  dbias + rows * group + first);
     };
@@ -226,33 +231,42 @@ void linear_backward(const LinearBackward<T>& layer) {
         std::int64_t first, last;
         int begin, end;
         team.share(by_group ? groups : groups * panels, begin, end);
-        if (by_group) {
-            // Each thread has examples of its own: nothing passes from core to core but sums.
-            for (int group = begin; group < end; ++group)
-                for (std::int64_t tile = first_tile(group); tile < first_tile(group + 1); ++tile) {
-                    if (!direct_dy) pack_tile<T>(layer.dy, layer.y, layer.feature_major, rows, batch, tiling, tile, tile_of_dy(tile));
-                    if (pack_x) pack_tile<T>(layer.x, nullptr, layer.feature_major, columns, batch, tiling, tile, tile_of_x(tile));
-                    if (layer.dbias) sum_rows(group, tile, 0, rows);
-                    for (int panel = 0; panel < panels; ++panel) walk(group, panel, tile);
-                }
-        } else {
+        if (by_group) begin *= panels, end *= panels;
+        team.share(rows, first, last);
+        if (by_group) first = 0, last = rows;
+        if (!alone) {
             if (!direct_dy) pack_share<T>(team, layer.dy, layer.y, layer.feature_major, rows, batch, tiling, dy);
             if (pack_x) pack_share<T>(team, layer.x, nullptr, layer.feature_major, columns, batch, tiling, x);
             if (!direct_dy || pack_x) team.barrier();
-            if (layer.dbias) {
-                team.share(rows, first, last);
-                for (int group = 0; group < groups; ++group)
-                    for (std::int64_t tile = first_tile(group); tile < first_tile(group + 1); ++tile) sum_rows(group, tile, first, last);
+            for (int group = 0; group < groups; ++group)
+                for (std::int64_t tile = first_tile(group); tile < first_tile(group + 1); ++tile) sum_rows(group, tile, first, last);
+        }
+        while (begin < end) {
+            // This thread's panels of one group.
+            const int group = begin / panels, from = begin % panels, to = std::min(from + end - begin, panels);
+            const std::int64_t line = plan->panel_lines[std::size_t(from)], end_line = plan->panel_lines[std::size_t(to)];
+            for (std::int64_t tile = first_tile(group); tile < first_tile(group + 1); ++tile) {
+                if (alone) {
+                    if (!direct_dy) pack_tile<T>(layer.dy, layer.y, layer.feature_major, rows, batch, tiling, tile, 0, rows, tile_of_dy(tile));
+                    if (pack_x) pack_tile<T>(layer.x, nullptr, layer.feature_major, columns, batch, tiling, tile, line, end_line, tile_of_x(tile));
+                    sum_rows(group, tile, first, last);
+                }
+                for (int panel = from; panel < to; ++panel) walk(group, panel, tile);
             }
-            for (int item = begin; item < end; ++item)
-                for (std::int64_t tile = first_tile(item / panels); tile < first_tile(item / panels + 1); ++tile) walk(item / panels, item % panels, tile);
+            if (ordered)
+                primitives<T>().reorder(dvalues + entries * std::size_t(group), nullptr, plan->order.data(), pattern.survivors(),
+                                        ordered + entries * std::size_t(group));
+            begin += to - from;
         }
         // Written in the order of the plan and put in order at the end: threads that shared the cache lines of a row's values would
-        // take them from one another at every write.
+        // take them from one another at every write. Two groups are put in order where they were made, then read as they lie.
         if (layer.dvalues || groups > 1) team.barrier();
         if (layer.dvalues) {
             team.share(pattern.survivors(), first, last);
-            primitives<T>().reorder(dvalues, groups > 1 ? dvalues + entries : nullptr, plan->order.data() + first, last - first, layer.dvalues + first);
+            if (ordered)
+                for (std::int64_t i = first; i < last; ++i) layer.dvalues[i] = ordered[i] + ordered[entries + std::size_t(i)];
+            else
+                primitives<T>().reorder(dvalues, groups > 1 ? dvalues + entries : nullptr, plan->order.data() + first, last - first, layer.dvalues + first);
         }
         if (layer.dbias && groups > 1) {
             team.share(rows, first, last);
@@ -261,8 +275,6 @@ void linear_backward(const LinearBackward<T>& layer) {
     });
 }
 
-template std::int64_t packed_size<float>(const Pattern&, std::int64_t);
-template std::int64_t packed_size<double>(const Pattern&, std::int64_t);
 template void linear_forward<float>(const LinearForward<float>&);
 template void linear_forward<double>(const LinearForward<double>&);
 template void linear_backward<float>(const LinearBackward<float>&);

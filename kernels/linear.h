@@ -17,7 +17,6 @@ struct LinearForward {
     bool feature_major;
     std::int64_t batch;
     bool relu;
-    T* packed;  // null, or packed_size() > 0 numbers that receive x as the backward pass wants it (example-major x only)
     T* y;
     int threads;
 };
@@ -26,7 +25,7 @@ template <class T>
 struct LinearBackward {
     const Pattern* pattern;
     const T* values;
-    const T* x;  // as the forward pass took it, or, example-major, what it packed where packed_size() > 0. May be null without dvalues
+    const T* x;  // as the forward pass took it; may be null without dvalues
     const T* dy;
     const T* y;  // the layer's output where it ended in a ReLU, else null
     bool feature_major;
@@ -36,10 +35,6 @@ struct LinearBackward {
     T* dbias;
     int threads;
 };
-
-// How many numbers of T a packed input (example-major) takes that is kept for the backward pass; 0 where that takes x itself.
-template <class T>
-std::int64_t packed_size(const Pattern& pattern, std::int64_t batch);
 
 template <class T>
 void linear_forward(const LinearForward<T>& layer);

@@ -50,8 +50,8 @@ int checked_threads(int threads) {
 }
 
 template <class T>
-void forward_of(const Pattern& pattern, Number number, nb::handle values, nb::handle bias, nb::handle x, nb::handle y, nb::handle packed,
-                bool feature_major, bool relu, int threads) {
+void forward_of(const Pattern& pattern, Number number, nb::handle values, nb::handle bias, nb::handle x, nb::handle y, bool feature_major,
+                bool relu, int threads) {
     const std::int64_t batch = length_of(x, "x", 2, feature_major ? 1 : 0);
     const auto shape = [&](std::int64_t features) {
         return feature_major ? std::pair{features, batch} : std::pair{batch, features};
@@ -64,9 +64,6 @@ void forward_of(const Pattern& pattern, Number number, nb::handle values, nb::ha
     layer.bias = static_cast<const T*>(memory_or_null(bias, "bias", number, {pattern.rows()}));
     layer.x = static_cast<const T*>(memory_of(x, "x", number, {x0, x1}));
     layer.y = static_cast<T*>(memory_of(y, "y", number, {y0, y1}));
-    const std::int64_t size = feature_major || packed.is_none() ? 0 : packed_size<T>(pattern, batch);
-    if (size == 0 && !packed.is_none()) throw std::invalid_argument("packed is for inputs whose packed_size is not zero, and never for feature-major ones");
-    layer.packed = static_cast<T*>(memory_or_null(packed, "packed", number, {size}));
     layer.feature_major = feature_major;
     layer.batch = batch;
     layer.relu = relu;
@@ -92,9 +89,7 @@ void backward_of(const Pattern& pattern, Number number, nb::handle values, nb::h
     layer.dx = static_cast<T*>(memory_or_null(dx, "dx", number, {x0, x1}));
     layer.dvalues = static_cast<T*>(memory_or_null(dvalues, "dvalues", number, {pattern.survivors()}));
     layer.dbias = static_cast<T*>(memory_or_null(dbias, "dbias", number, {pattern.rows()}));
-    const std::int64_t packed = feature_major ? 0 : packed_size<T>(pattern, batch);
-    if (layer.dvalues || !x.is_none())
-        layer.x = static_cast<const T*>(packed > 0 ? memory_of(x, "x", number, {packed}) : memory_of(x, "x", number, {x0, x1}));
+    if (layer.dvalues || !x.is_none()) layer.x = static_cast<const T*>(memory_of(x, "x", number, {x0, x1}));
     layer.feature_major = feature_major;
     layer.batch = batch;
     layer.threads = checked_threads(threads);
@@ -265,21 +260,12 @@ NB_MODULE(_kernels, module) {
         .def_prop_ro("columns", &Pattern::columns)
         .def_prop_ro("survivors", &Pattern::survivors)
         .def_prop_ro("nbytes", &Pattern::bytes)
-        .def("packed_size",
-             [](const Pattern& pattern, std::int64_t batch, bool twofold) {
-                 if (batch < 0) throw std::invalid_argument("batch must not be negative");
-                 return twofold ? packed_size<double>(pattern, batch) : packed_size<float>(pattern, batch);
-             },
-             "batch"_a, "twofold"_a = false,
-             "Numbers of `packed`, which linear_forward fills for linear_backward's x; 0 where that takes x itself, as it does feature-major.")
         .def("linear_forward",
-             [](const Pattern& pattern, nb::handle values, nb::handle bias, nb::handle x, nb::handle y, nb::handle packed, bool feature_major,
-                bool relu, int threads) {
+             [](const Pattern& pattern, nb::handle values, nb::handle bias, nb::handle x, nb::handle y, bool feature_major, bool relu, int threads) {
                  const Number number = number_of(values, "values");
-                 (number == Number::single ? forward_of<float> : forward_of<double>)(pattern, number, values, bias, x, y, packed, feature_major,
-                                                                                    relu, threads);
+                 (number == Number::single ? forward_of<float> : forward_of<double>)(pattern, number, values, bias, x, y, feature_major, relu, threads);
              },
-             "values"_a, "bias"_a.none(), "x"_a, "y"_a, "packed"_a.none(), "feature_major"_a, "relu"_a, "threads"_a)
+             "values"_a, "bias"_a.none(), "x"_a, "y"_a, "feature_major"_a, "relu"_a, "threads"_a)
         .def("linear_backward",
              [](const Pattern& pattern, nb::handle values, nb::handle x, nb::handle dy, nb::handle y, nb::handle dx, nb::handle dvalues,
                 nb::handle dbias, bool feature_major, int threads) {

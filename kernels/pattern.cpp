@@ -27,7 +27,7 @@ std::vector<std::uint32_t> panels_of_equal_work(const std::vector<std::uint32_t>
     for (int panel = 1; panel < panels; ++panel) {
         const double wanted = total * panel / panels;
         while (line < lines && double(starts[std::size_t(line)]) + kLineCost * double(line) < wanted) ++line;
-        cuts.push_back(std::uint32_t(line / whole * whole));
+        cuts.push_back(std::uint32_t(std::min((line + whole / 2) / whole * whole, lines)));
     }
     cuts.push_back(std::uint32_t(lines));
     return cuts;
@@ -171,6 +171,7 @@ Plan make_gradient_plan(const Pattern& pattern, std::int64_t width, int panels, 
             }
         }
     }
+    plan.segments.resize(plan.segments.size() + 2 * kAhead, Segment{});
     return plan;
 }
 
@@ -219,8 +220,8 @@ std::shared_ptr<const Plan> find_or_make(std::map<Key, std::shared_ptr<const Pla
 
 }  // namespace
 
-std::shared_ptr<const Plan> Pattern::product_plan(std::int64_t width, int panels) const {
-    return find_or_make(product_plans_, building_, *this, {std::min(width, std::max<std::int64_t>(columns_, 1)), panels, 1, 1}, make_product_plan);
+std::shared_ptr<const Plan> Pattern::product_plan(std::int64_t width, int panels, std::int64_t whole) const {
+    return find_or_make(product_plans_, building_, *this, {std::min(width, std::max<std::int64_t>(columns_, 1)), panels, 1, whole}, make_product_plan);
 }
 
 std::shared_ptr<const Plan> Pattern::gradient_plan(std::int64_t width, int panels, int side, std::int64_t whole) const {

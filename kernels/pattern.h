@@ -53,8 +53,9 @@ class Pattern {
     }
 
     // Orders of work, built on first use and kept. `width`: lines of the operand in a block, at most 65536.
-    std::shared_ptr<const Plan> product_plan(std::int64_t width, int panels) const;
-    // Panels of a gradient plan begin at multiples of `whole` columns; `side` columns of equal length are walked at once, 1 or 2.
+    // Panels begin at multiples of `whole` lines.
+    std::shared_ptr<const Plan> product_plan(std::int64_t width, int panels, std::int64_t whole = 1) const;
+    // `side` columns of equal length are walked at once, 1 or 2.
     std::shared_ptr<const Plan> gradient_plan(std::int64_t width, int panels, int side, std::int64_t whole = 1) const;
     std::int64_t bytes() const;
 

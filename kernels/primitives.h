@@ -35,13 +35,13 @@ struct Gradients {  // dx = W^T dy and dvalues = dy x^T at the survivors, for th
     const T* values;
     const T* x;                  // (columns, ld_x); null: no dvalues
     std::int64_t ld_x;
-    std::int64_t x_gap;          // between the first half of the tile's examples and the second: 0 where they lie side by side
     const std::int32_t* offsets; // as in Product; for dx too
     const T* dy;                 // (rows, ld_dy)
     std::int64_t ld_dy;
     T* dx;                       // (columns, ld_dx) from column `first_column` on; null: no dx
     std::int64_t ld_dx, first_column;
     bool add_dx;                 // dx is added to what is there
+    bool ahead;                  // x and dx of the next columns are fetched early: they lie where the caller keeps them, not near
     T* dvalues;                  // (entries of the plan) in the plan's order
     bool add_dvalues;
     int tile;

@@ -5,7 +5,7 @@
 
 namespace secateur {
 
-enum class Slot { packed_dy, packed_x, output, dvalues, dbias, recurrent, count };
+enum class Slot { packed_dy, packed_x, output, dvalues, ordered, dbias, recurrent, count };
 
 // At least `bytes` bytes, 64-byte aligned, of this thread's own; what an earlier call in the same slot gave is void.
 void* scratch(Slot slot, std::size_t bytes);

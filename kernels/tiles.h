@@ -56,11 +56,11 @@ void pack_share(const Team& team, const T* outside, const T* positive, bool feat
     }
 }
 
-// One tile, all features.
+// The features [first, last) of one tile, into `packed`, which has room for all.
 template <class T>
 void pack_tile(const T* outside, const T* positive, bool feature_major, std::int64_t features, std::int64_t batch, const Tiling& tiling,
-               std::int64_t tile, T* packed) {
-    Edge<T> edge = edge_of(outside, feature_major, features, batch, tile * tiling.tile, tiling.tile, 0, features, packed, tiling.tile);
+               std::int64_t tile, std::int64_t first, std::int64_t last, T* packed) {
+    Edge<T> edge = edge_of(outside, feature_major, features, batch, tile * tiling.tile, tiling.tile, first, last, packed + first * tiling.tile, tiling.tile);
     if (positive) edge.positive = positive + (edge.outside - outside);
     primitives<T>().pack(edge);
 }

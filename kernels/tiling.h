@@ -1,6 +1,7 @@
 // How a batch is cut into tiles and a matrix into blocks, so that the operand stays in cache.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "pattern.h"
@@ -56,7 +57,7 @@ std::int64_t block_width(const Pattern& pattern, int tile, std::int64_t batch) {
 // Panels of so many lines whose sums, of `width` examples each, stay near from block to block.
 template <class T>
 int panels_near(std::int64_t lines, int width) {
-    return int((lines * width * std::int64_t(sizeof(T)) + kFar - 1) / kFar);
+    return int(std::max<std::int64_t>(1, (lines * width * std::int64_t(sizeof(T)) + kFar - 1) / kFar));
 }
 
 // Tiles of at most `widest` examples.

@@ -123,7 +123,7 @@ def test_a_wrong_pattern_raises() -> None:
 
 
 GOOD: dict[str, Any] = {
-    "values": torch.zeros(6), "bias": torch.zeros(3), "x": torch.zeros(5, 4), "y": torch.zeros(5, 3), "packed": None,
+    "values": torch.zeros(6), "bias": torch.zeros(3), "x": torch.zeros(5, 4), "y": torch.zeros(5, 3),
     "feature_major": False, "relu": False, "threads": 1,
 }  # fmt: skip
 
@@ -144,7 +144,6 @@ GOOD: dict[str, Any] = {
         ("x", torch.zeros(5, 4, dtype=torch.int32), TypeError),
         ("y", torch.zeros(4, 3), ValueError),
         ("y", None, TypeError),
-        ("packed", torch.zeros(1), ValueError),
         ("threads", 0, ValueError),
     ],
 )
@@ -156,7 +155,7 @@ def test_a_wrong_tensor_raises(name: str, wrong: Any, error: type[Exception]) ->
 
 def test_wrong_gradients_raise() -> None:
     good: dict[str, Any] = {
-        "values": torch.zeros(6), "x": torch.zeros(pattern().packed_size(5)), "dy": torch.zeros(5, 3), "y": None,
+        "values": torch.zeros(6), "x": torch.zeros(5, 4), "dy": torch.zeros(5, 3), "y": None,
         "dx": torch.zeros(5, 4),
         "dvalues": torch.zeros(6), "dbias": torch.zeros(3), "feature_major": False, "threads": 2,
     }  # fmt: skip
@@ -207,21 +206,22 @@ def test_convolution_and_embedding_check_too() -> None:
             pattern().embedding_forward(torch.zeros(6), ids, torch.zeros(1, 4), 1)
 
 
-@pytest.mark.parametrize("batch", [130, 300])
-def test_results_do_not_depend_on_the_number_of_threads(batch: int) -> None:
+@pytest.mark.parametrize("feature_major", [False, True])
+@pytest.mark.parametrize("batch", [64, 130, 300])
+@pytest.mark.parametrize("density", [0.2, 0.03])
+def test_results_do_not_depend_on_the_number_of_threads(density: float, batch: int, feature_major: bool) -> None:
     drawn = torch.Generator().manual_seed(0)
-    kept = torch.rand(300, 400, generator=drawn) < 0.2
+    kept = torch.rand(300, 400, generator=drawn) < density
     starts = np.concatenate([[0], np.cumsum(kept.sum(1).numpy())])
     structure = _kernels.Pattern(300, 400, starts, kept.nonzero()[:, 1].numpy())
     values, x, dy = (torch.randn(shape, generator=drawn) for shape in ((int(starts[-1]),), (batch, 400), (batch, 300)))
-    size = structure.packed_size(batch)
-    assert (size > 0) == (batch == 130)
+    if feature_major:
+        x, dy = x.t().contiguous(), dy.t().contiguous()
 
     def results(threads: int) -> list[Tensor]:
-        y, packed = torch.empty(batch, 300), torch.empty(size) if size else None
-        structure.linear_forward(values, None, x, y, packed, False, False, threads)
-        dx, dvalues, dbias = torch.empty(batch, 400), torch.empty_like(values), torch.empty(300)
-        structure.linear_backward(values, x if packed is None else packed, dy, None, dx, dvalues, dbias, False, threads)
+        y, dx, dvalues, dbias = torch.empty_like(dy), torch.empty_like(x), torch.empty_like(values), torch.empty(300)
+        structure.linear_forward(values, None, x, y, feature_major, False, threads)
+        structure.linear_backward(values, x, dy, None, dx, dvalues, dbias, feature_major, threads)
         return [y, dx, dvalues, dbias]
 
     for threads in (2, 3, 7):

@@ -24,18 +24,9 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, kernel: Any, feature_major: bool, relu: bool) -> Tensor:
-        needs_values = ctx.needs_input_grad[1]
-        packed = None
-        if feature_major:
-            y = x.new_empty(kernel.rows, x.shape[1])
-        else:
-            batch = x.shape[0]
-            y = x.new_empty(batch, kernel.rows)
-            if needs_values and (size := kernel.packed_size(batch, x.dtype is torch.float64)):
-                packed = x.new_empty(size)
-        kernel.linear_forward(values, bias, x, y, packed, feature_major, relu, torch.get_num_threads())
-        saved = x if packed is None else packed
-        ctx.save_for_backward(values, saved if needs_values else None, y if relu else None)
+        y = x.new_empty((kernel.rows, x.shape[1]) if feature_major else (x.shape[0], kernel.rows))
+        kernel.linear_forward(values, bias, x, y, feature_major, relu, torch.get_num_threads())
+        ctx.save_for_backward(values, x if ctx.needs_input_grad[1] else None, y if relu else None)
         ctx.kernel = kernel
         ctx.feature_major = feature_major
         return y
@@ -43,7 +34,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     @differentiable_once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        values, saved, y = ctx.saved_tensors
+        values, x, y = ctx.saved_tensors
         kernel = ctx.kernel
         feature_major = ctx.feature_major
         needs_x, needs_values, needs_bias = ctx.needs_input_grad[:3]
@@ -54,7 +45,7 @@ class _Product(torch.autograd.Function):
             dx = dy.new_empty((kernel.columns, dy.shape[1]) if feature_major else (dy.shape[0], kernel.columns))
         dvalues = torch.empty_like(values) if needs_values else None
         dbias = dy.new_empty(kernel.rows) if needs_bias else None
-        kernel.linear_backward(values, saved, dy, y, dx, dvalues, dbias, feature_major, torch.get_num_threads())
+        kernel.linear_backward(values, x, dy, y, dx, dvalues, dbias, feature_major, torch.get_num_threads())
         return dx, dvalues, dbias, None, None, None
 
 
@@ -90,7 +81,7 @@ def sparse_linear(
         flat = flat.contiguous()
     if not torch.is_grad_enabled():
         product: Tensor = flat.new_empty((last - first, flat.shape[1]) if feature_major else (flat.shape[0], last - first))
-        kernel.linear_forward(values, bias, flat, product, None, feature_major, activation == "relu", torch.get_num_threads())
+        kernel.linear_forward(values, bias, flat, product, feature_major, activation == "relu", torch.get_num_threads())
         return product if x.dim() == 2 else product.view(*x.shape[:-1], last - first)
     differentiable: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
         flat, values, bias, kernel, feature_major, activation == "relu"
