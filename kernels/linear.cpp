@@ -212,7 +212,7 @@ void linear_backward(const LinearBackward<T>& layer) {
             task.dx = direct_x ? layer.dx + tile * tiling.tile : scratch_of<T>(Slot::output, std::size_t((last - first) * tiling.tile));
             task.first_column = direct_x ? 0 : first;
         }
-        task.ahead = direct_x;
+        task.ahead = direct_x && !small_blocks_pay<T>(pattern, batch);
         task.dvalues = dvalues + entries * std::size_t(group);
         task.add_dvalues = tile > first_tile(group);
         task.tile = tiling.tile;
