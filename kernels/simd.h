@@ -55,6 +55,35 @@ SECATEUR_INLINE Vec<T, W> broadcast(T value) {
     return value - Vec<T, W>{};
 }
 
+template <int... I>
+struct Lanes {};
+template <int N, int... I>
+struct MakeLanes : MakeLanes<N - 1, N - 1, I...> {};
+template <int... I>
+struct MakeLanes<0, I...> {
+    using type = Lanes<I...>;
+};
+
+// Whether one load may fetch two numbers, each of which a shuffle then brings to all lanes: where loads are what the kernels have too few of.
+template <class T, int W>
+inline constexpr bool loads_in_pairs = sizeof(T) == 4 && W >= 8;
+
+// Two numbers again and again.
+template <int W, class T>
+SECATEUR_INLINE Vec<T, W> pairs(const T* from) {
+    std::int64_t bits;
+    __builtin_memcpy(&bits, from, sizeof bits);
+    Vec<T, W> all = (Vec<T, W>)(Vec<std::int64_t, W / 2>{} + bits);
+    SECATEUR_KEEP(all);
+    return all;
+}
+
+// The first or the second of two in all lanes.
+template <int Which, class V, int... I>
+SECATEUR_INLINE V of_pair(V pairs, Lanes<I...>) {
+    return __builtin_shufflevector(pairs, pairs, (I / 2 * 2 + Which)...);
+}
+
 // What is left of ReLU's input; not a number stays one.
 template <int W, class T>
 SECATEUR_INLINE Vec<T, W> positive_part(Vec<T, W> v) {
@@ -74,15 +103,6 @@ SECATEUR_INLINE Together<Count, I> together(const I* from) {
     __builtin_memcpy(&loaded.bits, from, Count * sizeof(I));
     return loaded;
 }
-
-template <int... I>
-struct Lanes {};
-template <int N, int... I>
-struct MakeLanes : MakeLanes<N - 1, N - 1, I...> {};
-template <int... I>
-struct MakeLanes<0, I...> {
-    using type = Lanes<I...>;
-};
 
 // Lane i of the result: a[i] where bit H of i is clear, else b[i].
 template <int H, class V, int... I>

@@ -49,20 +49,29 @@ SECATEUR_INLINE void product_rows(const Segment* segment, std::uint32_t length, 
             __builtin_prefetch(values + later + 64 / sizeof(T));
             __builtin_prefetch(columns + later);
         }
-    const auto add = [&](int r, Column low, std::uint32_t k) __attribute__((always_inline)) {
+    const auto add = [&](int r, Column low, Vec<T, W> w) __attribute__((always_inline)) {
         const T* from = x + where(low);
-        const Vec<T, W> w = broadcast<W>(value[r][k]);
         SECATEUR_UNROLL for (int j = 0; j < N; ++j) sum[r][j] += w * load<W>(from + j * W);
     };
     std::uint32_t k = 0;
     for (; k + 4 <= length; k += 4) {
         Together<4, Column> low[R];
         SECATEUR_UNROLL for (int r = 0; r < R; ++r) low[r] = together<4>(column[r] + k);
-        SECATEUR_UNROLL for (int i = 0; i < 4; ++i)
-            SECATEUR_UNROLL for (int r = 0; r < R; ++r) add(r, low[r][i], k + std::uint32_t(i));
+        if constexpr (loads_in_pairs<T, W>) {
+            using All = typename MakeLanes<W>::type;
+            SECATEUR_UNROLL for (int i = 0; i < 4; i += 2) {
+                Vec<T, W> two[R];
+                SECATEUR_UNROLL for (int r = 0; r < R; ++r) two[r] = pairs<W>(value[r] + k + i);
+                SECATEUR_UNROLL for (int r = 0; r < R; ++r) add(r, low[r][i], of_pair<0>(two[r], All{}));
+                SECATEUR_UNROLL for (int r = 0; r < R; ++r) add(r, low[r][i + 1], of_pair<1>(two[r], All{}));
+            }
+        } else {
+            SECATEUR_UNROLL for (int i = 0; i < 4; ++i)
+                SECATEUR_UNROLL for (int r = 0; r < R; ++r) add(r, low[r][i], broadcast<W>(value[r][k + std::uint32_t(i)]));
+        }
     }
     for (; k < length; ++k)
-        SECATEUR_UNROLL for (int r = 0; r < R; ++r) add(r, column[r][k], k);
+        SECATEUR_UNROLL for (int r = 0; r < R; ++r) add(r, column[r][k], broadcast<W>(value[r][k]));
     SECATEUR_UNROLL for (int r = 0; r < R; ++r)
         SECATEUR_UNROLL for (int j = 0; j < N; ++j) {
             const Vec<T, W> y_j = relu ? positive_part<W, T>(sum[r][j]) : sum[r][j];
