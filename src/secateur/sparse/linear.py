@@ -65,28 +65,28 @@ def sparse_linear(
     `weight` has shape (outputs, inputs). On the CPU in float32 and float64 cost follows the
     survivors; elsewhere the weight is made dense for the product, which on a GPU is the faster way at the densities of pruned networks.
     """
-    inputs = weight.width
-    first, last = rows if rows is not None else (0, weight.rows)
-    feature_major = layout == "feature"
-    if x.dim() == 0 or (feature_major and x.dim() != 2) or x.shape[0 if feature_major else -1] != inputs:
+    inputs, shape = weight.width, x.shape
+    axes, feature_major = len(shape), layout == "feature"
+    if axes == 0 or (feature_major and axes != 2) or shape[0 if feature_major else -1] != inputs:
         wanted = f"({inputs}, batch)" if feature_major else f"(…, {inputs})"
-        raise PruningError(f"a sparse product of {inputs} inputs takes {wanted}, not {tuple(x.shape)}")
+        raise PruningError(f"a sparse product of {inputs} inputs takes {wanted}, not {tuple(shape)}")
+    first, last = rows or (0, weight.rows)
     if not weight.runs_on_kernels(x):
         dense = weight.to_dense().view(weight.rows, inputs)[first:last]
         y = F.linear(x.t(), dense, bias).t() if feature_major else F.linear(x, dense, bias)
         return F.relu(y) if activation == "relu" else y
     values, kernel = (weight.values, weight.kernel) if rows is None else weight.slice(first, last)
-    flat = x if x.dim() == 2 else x.reshape(-1, inputs)
+    flat = x if axes == 2 else x.reshape(-1, inputs)
     if not flat.is_contiguous():
         flat = flat.contiguous()
-    if not torch.is_grad_enabled():
-        product: Tensor = flat.new_empty((last - first, flat.shape[1]) if feature_major else (flat.shape[0], last - first))
-        kernel.linear_forward(values, bias, flat, product, feature_major, activation == "relu", torch.get_num_threads())
-        return product if x.dim() == 2 else product.view(*x.shape[:-1], last - first)
-    differentiable: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
-        flat, values, bias, kernel, feature_major, activation == "relu"
-    )
-    return differentiable if x.dim() == 2 else differentiable.view(*x.shape[:-1], last - first)
+    relu = activation == "relu"
+    product: Tensor
+    if torch.is_grad_enabled():
+        product = _Product.apply(flat, values, bias, kernel, feature_major, relu)  # type: ignore[no-untyped-call]
+    else:
+        product = flat.new_empty((last - first, flat.shape[1]) if feature_major else (flat.shape[0], last - first))
+        kernel.linear_forward(values, bias, flat, product, feature_major, relu, torch.get_num_threads())
+    return product if axes == 2 else product.view(*shape[:-1], last - first)
 
 
 class SparseLinear(nn.Module):

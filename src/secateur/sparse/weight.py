@@ -48,6 +48,7 @@ class SparseWeight(nn.Module):
         if len(pattern.shape) < 2:
             raise PruningError(f"a sparse weight has at least two axes, not shape {pattern.shape}")
         self.shape = tuple(pattern.shape)
+        self.rows, self.width = self.shape[0], prod(self.shape[1:])  # of the matrix
         self.excluded_rows = pattern.excluded_rows
         self.register_parameter("values", nn.Parameter(values.detach().clone()))
         row_starts, columns = _places(pattern)
@@ -108,16 +109,6 @@ class SparseWeight(nn.Module):
         return self.values[begin:end], self._slices[first, last]
 
     @property
-    def rows(self) -> int:
-        """Rows of the matrix: the length of the first axis."""
-        return self.shape[0]
-
-    @property
-    def width(self) -> int:
-        """Columns of the matrix: the product of the other axes."""
-        return prod(self.shape[1:])
-
-    @property
     def density(self) -> float:
         """Surviving fraction of the prunable weights."""
         return self.pattern.density
@@ -153,7 +144,10 @@ class SparseWeight(nn.Module):
         dtype = values.dtype
         if (dtype is not torch.float32 and dtype is not torch.float64) or not values.is_cpu or torch.is_autocast_enabled("cpu"):
             return False
-        return all(x.dtype is dtype and x.is_cpu for x in activations)
+        for x in activations:
+            if x.dtype is not dtype or not x.is_cpu:
+                return False
+        return True
 
     def extra_repr(self) -> str:
         return f"shape={self.shape}, survivors={self.values.numel()}"
