@@ -97,8 +97,8 @@ void linear_forward(const LinearForward<T>& layer) {
     const int sharing = cuts ? 1 : threads;  // of the rows
     const int panels = sharing * panels_near<T>((rows + sharing - 1) / sharing, tiling.tile / std::max(1, cuts));
     const auto plan = pattern.product_plan(tiling.width, panels, lines_together(rows, panels));
-    const bool alone = !cuts && packs_alone(threads);
-    T* packed = direct || cuts || alone ? nullptr : scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded()));
+    const bool packs = !direct && !cuts && packs_alone(threads);
+    T* packed = direct || cuts || packs ? nullptr : scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.padded()));
     const Tiles<T> x = direct ? in_place(const_cast<T*>(layer.x), tiling, batch) : packed_tiles(packed, tiling, columns);
     // The rows of one panel for the `width` examples from `at` of a tile on, which `inside` holds.
     const auto part = [&](std::int64_t tile, int at, int width, int panel, const T* inside, std::int64_t ld) {
@@ -140,7 +140,7 @@ void linear_forward(const LinearForward<T>& layer) {
             }
             return;
         }
-        if (!direct && !alone) {
+        if (!direct && !packs) {
             pack_share<T>(team, layer.x, nullptr, layer.feature_major, columns, batch, tiling, x);
             team.barrier();
         }
@@ -148,13 +148,10 @@ void linear_forward(const LinearForward<T>& layer) {
         for (std::int64_t item = begin; item < end; ++item) {
             const std::int64_t tile = item / plan->panels;
             const int panel = int(item % plan->panels);
-            const T* inside = x.data + tile * x.step;
-            if (!direct && alone) {
-                T* own = scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.tile));
-                if (item == begin || panel == 0) pack_tile<T>(layer.x, nullptr, layer.feature_major, columns, batch, tiling, tile, 0, columns, own);
-                inside = own;
-            }
-            part(tile, 0, tiling.tile, panel, inside, x.ld);
+            T* own = packs ? scratch_of<T>(Slot::packed_x, std::size_t(columns * tiling.tile)) : nullptr;
+            if (own && (item == begin || panel == 0))
+                pack_tile<T>(layer.x, nullptr, layer.feature_major, columns, batch, tiling, tile, 0, columns, own);
+            part(tile, 0, tiling.tile, panel, own ? own : x.data + tile * x.step, x.ld);
         }
     });
 }
