@@ -352,5 +352,7 @@ NB_MODULE(_kernels, module) {
         const char* const* names = instruction_sets(&count);
         return std::vector<std::string>(names, names + count);
     }, "The instruction sets that this processor can run, best first.");
+    module.def("round_trip", &round_trip, nb::call_guard<nb::gil_scoped_release>(),
+               "Nanoseconds in which a cache line goes from one thread's core to another's and back: results of two threads depend on it. 0 where there is one.");
     module.def("thread_source", &thread_source, "Where the kernels' threads come from: 'openmp' (the process's own runtime) or 'pool'.");
 }

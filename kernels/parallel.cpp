@@ -1,5 +1,6 @@
 #include "parallel.h"
 
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -177,6 +178,36 @@ void run_parallel(int threads, Region region, void* context) {
     std::atomic<int> arrived{0};
     Team alone(0, 1, arrived);
     region(context, alone);
+}
+
+double round_trip() {
+    struct alignas(128) Ball {
+        std::atomic<int> thrown{0};
+    };
+    constexpr int warm_up = 500, throws = 2000;
+    Ball there, back;
+    double nanoseconds = 0;
+    parallel(2, [&](Team& team) {
+        if (team.size() < 2) return;
+        // A pause would be part of what is measured.
+        const auto wait = [](const Ball& ball, int count) {
+            for (int looks = 0; ball.thrown.load(std::memory_order_acquire) != count;)
+                if (++looks > 1'000'000) std::this_thread::yield();
+        };
+        auto start = std::chrono::steady_clock::now();
+        for (int i = 1; i <= warm_up + throws; ++i) {
+            if (team.rank() == 0) {
+                if (i == warm_up + 1) start = std::chrono::steady_clock::now();
+                there.thrown.store(i, std::memory_order_release);
+                wait(back, i);
+            } else {
+                wait(there, i);
+                back.thrown.store(i, std::memory_order_release);
+            }
+        }
+        if (team.rank() == 0) nanoseconds = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count() / throws;
+    });
+    return nanoseconds;
 }
 
 const char* thread_source() { return openmp().parallel ? "openmp" : "pool"; }

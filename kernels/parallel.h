@@ -37,6 +37,10 @@ void parallel(int threads, F&& f) {
     run_parallel(threads, [](void* context, Team& team) { (*static_cast<F*>(context))(team); }, &f);
 }
 
+// Nanoseconds in which a cache line goes from one thread's core to another's and back; 0 where there is one thread. Cores with a cache in
+// common take some 100, others several times as long; a virtual machine's cores move between the two.
+double round_trip();
+
 // "openmp" where the process's own runtime is used, else "pool".
 const char* thread_source();
 

@@ -294,8 +294,9 @@ def _bench(options: argparse.Namespace) -> None:
         timings.append(timing)
         if not options.json:
             spread = f"{timing.low * 1e6:9.0f} – {timing.high * 1e6:<9.0f}"
-            time = f"{timing.seconds * 1e6:9.0f} us  {spread} x{timing.speedup:.2f}"
-            print(f"{timing.case:44} {timing.density:5.2f}  {timing.way:24} {time}", flush=True)
+            time = f"{timing.seconds * 1e6:9.0f} us  {spread} x{timing.speedup:<6.2f}"
+            cores = f"  {timing.round_trip_ns:.0f} ns from core to core and back" if timing.round_trip_ns else ""
+            print(f"{timing.case:44} {timing.density:5.2f}  {timing.way:24} {time}{cores}", flush=True)
     if options.json:
         _print_json({"environment": environment(), "rows": [timing.row() for timing in timings]})
     if options.figures:

@@ -206,6 +206,10 @@ def test_convolution_and_embedding_check_too() -> None:
             pattern().embedding_forward(torch.zeros(6), ids, torch.zeros(1, 4), 1)
 
 
+def test_a_cache_line_takes_its_time_between_cores() -> None:
+    assert 1 < _kernels.round_trip() < 1e7
+
+
 @pytest.mark.parametrize("feature_major", [False, True])
 @pytest.mark.parametrize("batch", [64, 130, 300])
 @pytest.mark.parametrize("density", [0.2, 0.03])

@@ -30,7 +30,8 @@ def test_inference_is_timed_against_dense_with_equal_threads() -> None:
     assert torch.get_num_threads() == before
     assert [timing.way for timing in timings] == ["dense", "sparse"] * 2
     assert [timing.speedup for timing in timings if timing.way == "dense"] == [1.0, 1.0]
-    assert set(timings[0].row()) == {"what", "case", "density", "way", "seconds", "low", "high", "speedup"}
+    assert set(timings[0].row()) == {"what", "case", "density", "way", "seconds", "low", "high", "speedup", "round_trip_ns"}
+    assert {timing.round_trip_ns for timing in timings} == {0.0}
     assert set(environment()) == {"instruction_set", "threads", "torch"}
 
 

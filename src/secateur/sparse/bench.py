@@ -30,7 +30,11 @@ SIZES = ((1024, 1024, 64), (1024, 1024, 512), (2048, 2048, 128))
 
 @dataclass(frozen=True)
 class Timing:
-    """One way to compute one thing: median seconds, the quartiles beside it, and how many times faster than the best dense way."""
+    """One way to compute one thing: median seconds, the quartiles beside it, and how many times faster than the best dense way.
+
+    `round_trip_ns`: nanoseconds in which a cache line goes to another core and back, after the case was timed; 0 with one thread. Two cores
+    that have no cache in common take several times as long as others, and cores of a virtual machine move.
+    """
 
     what: str
     case: str
@@ -40,6 +44,7 @@ class Timing:
     low: float
     high: float
     speedup: float
+    round_trip_ns: float
 
     def row(self) -> dict[str, Any]:
         """The timing as a row of a table."""
@@ -78,9 +83,10 @@ def bench(what: What, *, densities: Sequence[float] = DENSITIES, rounds: int = 4
         for density in densities:
             for case, ways in cases[what](density):
                 found = timed(ways, rounds)
+                round_trip = _kernels.round_trip() if torch.get_num_threads() > 1 else 0.0
                 best = min(seconds for name, (seconds, _, _) in found.items() if name.startswith("dense"))
                 for name, (seconds, low, high) in found.items():
-                    yield Timing(what, case, density, name, seconds, low, high, best / seconds)
+                    yield Timing(what, case, density, name, seconds, low, high, best / seconds, round_trip)
     finally:
         torch.set_num_threads(before)
 

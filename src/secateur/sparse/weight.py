@@ -144,7 +144,7 @@ class SparseWeight(nn.Module):
         dtype = values.dtype
         if (dtype is not torch.float32 and dtype is not torch.float64) or not values.is_cpu or torch.is_autocast_enabled("cpu"):
             return False
-        for x in activations:
+        for x in activations:  # noqa: SIM110 (a generator takes as long as the rest)
             if x.dtype is not dtype or not x.is_cpu:
                 return False
         return True
