@@ -74,6 +74,19 @@ const RecurrentPrimitives<double>& recurrent_primitives<double>() {
 }
 const char* instruction_set() { return chosen().name; }
 
+bool gathers_are_slow() {
+    static const bool slow = [] {
+        if (const char* wanted = std::getenv("SECATEUR_GATHERS"); wanted && *wanted) return std::strcmp(wanted, "slow") == 0;
+#if defined(__x86_64__)
+        __builtin_cpu_init();
+        return __builtin_cpu_is("amd") != 0;
+#else
+        return false;
+#endif
+    }();
+    return slow;
+}
+
 const char* const* instruction_sets(int* count) {
     static const std::vector<const char*> names = [] {
         std::vector<const char*> found;

@@ -176,6 +176,8 @@ struct InstructionSet {
 template <class T>
 const Primitives<T>& primitives();  // of the instruction set chosen at load time (dispatch.cpp)
 const char* instruction_set();
+// Whether this processor's gathers take longer than as many single loads: AMD's do, up to Zen 4 at least. SECATEUR_GATHERS=slow or fast decides instead.
+bool gathers_are_slow();
 const char* const* instruction_sets(int* count);  // those this processor can run, best first
 
 }  // namespace secateur

@@ -206,6 +206,26 @@ def test_convolution_and_embedding_check_too() -> None:
             pattern().embedding_forward(torch.zeros(6), ids, torch.zeros(1, 4), 1)
 
 
+def test_single_loads_give_the_bits_of_gathers() -> None:
+    script = """
+import torch
+from secateur.sparse import SparseLinear
+for density in (0.001, 0.02, 0.3):
+    layer = SparseLinear.random(700, 300, density=density, seed=1)
+    x = torch.randn(1, 700, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), layer.to_dense()(x))
+        print(layer(x).tolist())
+"""
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", script], env={**os.environ, "SECATEUR_GATHERS": speed}, capture_output=True, text=True, check=True
+        ).stdout
+        for speed in ("slow", "fast")
+    ]
+    assert printed[0] == printed[1] != ""
+
+
 def test_a_cache_line_takes_its_time_between_cores() -> None:
     assert 1 < _kernels.round_trip() < 1e7
 
