@@ -185,7 +185,9 @@ void linear_backward(const LinearBackward<T>& layer) {
     const Tiles<T> x = direct_x ? in_place(const_cast<T*>(layer.x), tiling, batch) : packed_tiles(packed_x, tiling, columns);
     const std::size_t entries = (plan->rows.size() + 15) / 16 * 16;
     T* dvalues = layer.dvalues ? scratch_of<T>(Slot::dvalues, entries * std::size_t(groups)) : nullptr;
-    T* ordered = layer.dvalues && by_group ? scratch_of<T>(Slot::ordered, entries * std::size_t(groups)) : nullptr;
+    // Where they stay near, at least: larger ones gain nothing.
+    const bool near = std::int64_t(entries * sizeof(T)) <= 4 * kFar;
+    T* ordered = layer.dvalues && by_group && near ? scratch_of<T>(Slot::ordered, entries * std::size_t(groups)) : nullptr;
     T* dbias = layer.dbias && groups > 1 ? scratch_of<T>(Slot::dbias, std::size_t(rows * groups)) : layer.dbias;
     const auto first_tile = [&](int group) { return tiling.tiles * group / groups; };
     const auto tile_of_dy = [&](std::int64_t tile) {
@@ -256,7 +258,7 @@ void linear_backward(const LinearBackward<T>& layer) {
             begin += to - from;
         }
         // Written in the order of the plan and put in order at the end: threads that shared the cache lines of a row's values would
-        // take them from one another at every write. Two groups are put in order where they were made, then read as they lie.
+        // take them from one another at every write. Those of two groups are put in order where they were made, then read as they lie.
         if (layer.dvalues || groups > 1) team.barrier();
         if (layer.dvalues) {
             team.share(pattern.survivors(), first, last);
