@@ -227,7 +227,7 @@ for density in (0.001, 0.02, 0.3):
 
 
 def test_a_cache_line_takes_its_time_between_cores() -> None:
-    assert 1 < _kernels.round_trip() < 1e7
+    assert _kernels.round_trip() > 1  # no core is nearer than a nanosecond; 0 would say that there was one thread
 
 
 @pytest.mark.parametrize("feature_major", [False, True])
