@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from secateur.masks import Mask
 from secateur.registry import learning_rates, optimizers, tasks
 from secateur.seeds import generator
 from secateur.steps import Step
+from secateur.tasks.task import Evaluation
 from secateur.training.loop import Run, Seeds, Settings, make_run, train
 from secateur.training.masking import KeepPruned
 from secateur.training.states import State, capture_model
@@ -169,6 +172,31 @@ def test_early_stopping_ends_after_the_patience_and_keeps_the_best() -> None:
     assert run.step == 2 * run.steps_per_epoch
     assert run.best is not None
     assert run.best.step == 0
+
+
+@pytest.mark.parametrize("first", [math.nan, math.inf, -math.inf])
+def test_a_first_value_that_is_not_finite_gives_way_to_the_next(first: float) -> None:
+    run = a_run(network())
+    read, values = run.task.evaluate, iter([first, 0.25, math.nan, 0.5, 0.125])
+    name = run.task.metric.name
+
+    def evaluate(*arguments: Any) -> Evaluation:
+        found = read(*arguments)
+        return replace(found, metrics={**found.metrics, name: next(values)})
+
+    run.task.evaluate = evaluate  # type: ignore[method-assign]
+    assert run.task.metric.higher_is_better
+    train(run, {})
+    assert run.best is not None
+    assert (run.best.step, run.best_value) == (3 * run.steps_per_epoch, 0.5)
+
+
+def test_a_checkpoint_whose_best_is_not_finite_is_read_back() -> None:
+    run = a_run(network())
+    run.best, run.best_value = run.state(resumable=False), math.nan
+    checkpoint = State.from_bytes(run.checkpoint().to_bytes())
+    run.resume(checkpoint, run.best)
+    assert math.isnan(run.best_value)
 
 
 def test_survivors_and_mask_make_the_state_file_small() -> None:

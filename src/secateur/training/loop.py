@@ -136,7 +136,7 @@ class Run:
         facts = {
             "history": self.history,
             "best_step": None if self.best is None else self.best.step,
-            "best_value": None if self.best is None else self.best_value,
+            "best_value": self.best_value if self.best is not None and math.isfinite(self.best_value) else None,
             "waited": self.waited,
             "loss_sum": self.loss_sum,
             "loss_count": self.loss_count,
@@ -283,7 +283,8 @@ def evaluate(run: Run) -> None:
     run.loss_sum, run.loss_count = 0.0, 0
     value = float(metrics[run.task.metric.name])
     higher = run.task.metric.higher_is_better
-    if run.best is None or (math.isfinite(value) and (value > run.best_value if higher else value < run.best_value)):
+    better = not math.isfinite(run.best_value) or (value > run.best_value if higher else value < run.best_value)
+    if run.best is None or (math.isfinite(value) and better):  # a value that is not finite is kept until one is
         run.best, run.best_value, run.waited = run.state(resumable=False), value, 0
     else:
         run.waited += 1
