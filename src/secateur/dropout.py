@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from secateur.captures import graph_breaks, outside_graphs
 from secateur.errors import InputError
 
 _LEVELS = 1 << 16
@@ -61,6 +62,8 @@ class Dropout(nn.Module):
         """`x` of any shape and memory layout; in eval mode, or at rate 0, `x` itself."""
         if not self.training or self._dropped == 0:
             return x
+        if graph_breaks():  # or each step, being another number, would be compiled anew
+            return outside_graphs(self.forward, x)
         return x * self.noise(tuple(x.shape), x.dtype, x.device)
 
     def extra_repr(self) -> str:

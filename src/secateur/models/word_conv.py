@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from secateur.captures import graph_breaks, outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.sparse import SparseConv1d, SparseWeight, sparse_counterpart
@@ -203,6 +204,8 @@ class SparseWordConv(SparseConv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (batch, channels, length), best the transpose of (batch, length, channels) -> (batch, filters, positions)."""
+        if graph_breaks():
+            return outside_graphs(self.forward, x)
         if not self._on_words(x):
             return super().forward(x)
         responses: Tensor = _SparseResponses.apply(  # type: ignore[no-untyped-call]
@@ -212,6 +215,8 @@ class SparseWordConv(SparseConv1d):
 
     def maximum_over_time(self, x: Tensor) -> Tensor:
         """x (batch, channels, length) -> (batch, filters), each filter's greatest response, in one call."""
+        if graph_breaks():
+            return outside_graphs(self.maximum_over_time, x)
         if not self._on_words(x):
             return self(x).amax(2)  # type: ignore[no-any-return]
         maxima: Tensor = _SparseMaxima.apply(  # type: ignore[no-untyped-call]

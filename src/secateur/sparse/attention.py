@@ -93,12 +93,11 @@ class SparseMultiheadAttention(nn.Module):
         is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """As `nn.MultiheadAttention.forward`: (length, batch, width) or, with `batch_first`, (batch, length, width); or without a batch."""
-        batched = query.dim() == 3
+        batched, same = query.dim() == 3, query is key and key is value
         if not batched:
             query, key, value = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
             key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
         batch_first = self.batch_first and batched
-        same = (query is key and key is value) or (not batched and query.data_ptr() == key.data_ptr() == value.data_ptr())
         q, k, v = (self._heads(x, batch_first) for x in self._projected(query, key, value, same))
         mask = _float_mask(attn_mask, key_padding_mask, q, k, self.num_heads, is_causal)
         dropout = self.dropout if self.training else 0.0

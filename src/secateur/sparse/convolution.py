@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from secateur.captures import graph_breaks, outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.seeds import generator
@@ -117,6 +118,8 @@ class SparseConv1d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (batch, in_channels, length) or (in_channels, length) -> (batch, out_channels, positions), or without the batch."""
+        if graph_breaks():
+            return outside_graphs(self.forward, x)
         if x.dim() not in (2, 3) or x.shape[-2] != self.in_channels:
             raise PruningError(
                 f"a convolution of {self.in_channels} channels takes (batch, {self.in_channels}, length), not {tuple(x.shape)}"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from secateur.captures import graph_breaks, outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.seeds import generator
@@ -65,6 +66,8 @@ def sparse_linear(
     `weight` has shape (outputs, inputs). On the CPU in float32 and float64 cost follows the
     survivors; elsewhere the weight is made dense for the product, which on a GPU is the faster way at the densities of pruned networks.
     """
+    if graph_breaks():
+        return outside_graphs(sparse_linear, x, weight, bias, layout=layout, activation=activation, rows=rows)
     inputs, shape = weight.width, x.shape
     axes, feature_major = len(shape), layout == "feature"
     if axes == 0 or (feature_major and axes != 2) or shape[0 if feature_major else -1] != inputs:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur import _kernels
+from secateur.captures import graph_breaks, outside_graphs
 from secateur.dropout import Dropout
 from secateur.sparse.linear import SparseLinear, sparse_linear
 
@@ -53,6 +54,8 @@ def _hooked(module: nn.Module) -> bool:
 
 def _through(links: list[_Link], x: Tensor) -> Tensor:
     """The layers of a run, in one call where that can be."""
+    if links and graph_breaks():
+        return outside_graphs(_through, links, x)
     described = _described(links, x) if len(links) > 1 and not torch.is_grad_enabled() else None
     if described is not None:
         flat = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])

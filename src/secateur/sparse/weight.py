@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from secateur import _kernels
+from secateur.captures import dense_in_graph
 from secateur.errors import PruningError
 from secateur.masks import Pattern, random_pattern
 from secateur.seeds import generator
@@ -116,7 +117,7 @@ class SparseWeight(nn.Module):
     def places(self) -> Tensor:
         """Flat positions of the survivors in the dense tensor: (survivors) int64, ascending."""
         counts = self.row_starts.diff()
-        rows = torch.repeat_interleave(torch.arange(self.rows, device=counts.device), counts)
+        rows = torch.repeat_interleave(torch.arange(self.rows, device=counts.device), counts, output_size=self.columns.shape[0])
         return rows * self.width + self.columns.to(torch.int64)
 
     def to_dense(self) -> Tensor:
@@ -139,10 +140,12 @@ class SparseWeight(nn.Module):
         self._pattern, self._kernel, self._slices = pattern, None, {}
 
     def runs_on_kernels(self, *activations: Tensor) -> bool:
-        """Whether the kernels take these activations: float32 or float64 on the CPU, as `values`, and not under autocast."""
+        """Whether the kernels take these activations: float32 or float64 on the CPU, as `values`, neither under autocast nor in a graph."""
         values = self.values
         dtype = values.dtype
-        if (dtype is not torch.float32 and dtype is not torch.float64) or not values.is_cpu or torch.is_autocast_enabled("cpu"):
+        if (dtype is not torch.float32 and dtype is not torch.float64) or not values.is_cpu:
+            return False
+        if torch.is_autocast_enabled("cpu") or dense_in_graph():
             return False
         for x in activations:  # noqa: SIM110 (a generator takes as long as the rest)
             if x.dtype is not dtype or not x.is_cpu:

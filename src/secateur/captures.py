@@ -1,0 +1,33 @@
+"""What torch's captures of a graph cannot hold: calls of the kernels, and dropout that depends on the step.
+
+`torch.compile` goes round these: its graph breaks at a sparse layer, which runs as it does without. Where a graph leaves the process or is
+transformed, under `torch.export`, `torch.jit.trace` and `torch.func`, sparse weights are made dense within it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch._compile import _disable_dynamo  # `torch.compiler.disable`, which imports the compiler only when it is there to be told
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch 2.6 has the latter alone
+
+
+def graph_breaks() -> bool:
+    """Whether `torch.compile` is looking, so that what no graph holds goes `outside_graphs`."""
+    return torch.compiler.is_dynamo_compiling() and not _is_exporting()
+
+
+def dense_in_graph() -> bool:
+    """Whether a graph is being captured, or transformed, that is to hold all operations."""
+    return _is_exporting() or torch._C._is_tracing() or torch._C._are_functorch_transforms_active()
+
+
+@_disable_dynamo
+def outside_graphs(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    """function(*args, **kwargs), at which the graph of `torch.compile` breaks."""
+    return function(*args, **kwargs)
