@@ -34,13 +34,14 @@ def held(table: Mapping[str, T], name: str) -> T:
 class SparseWeight(nn.Module):
     """The surviving weights of a tensor of shape `shape`, read as a matrix (shape[0], product of the rest).
 
-    `values` (survivors) is the parameter, in row order. The buffers `row_starts` (rows + 1, int64) and `columns` (survivors,
-    uint16 where they fit, else int32) say where they stand, so that `state_dict`, `deepcopy` and `.to()` carry the pattern.
+    `values` (survivors) is the parameter, in row order. The buffers `row_starts` (rows + 1, int64) and `column_bytes`
+    (survivors, 2 or 4; uint8, the lowest first) say where they stand, so that `state_dict`, `deepcopy`, `.to()` and what is sent from process to process
+    carry the pattern: bytes, since no collective of `torch.distributed` takes 16-bit numbers.
     A state dict with another pattern of the same shape loads: survivors and places change together.
     """
 
     row_starts: Tensor
-    columns: Tensor
+    column_bytes: Tensor
 
     def __init__(self, pattern: Pattern, values: Tensor) -> None:
         super().__init__()
@@ -52,9 +53,9 @@ class SparseWeight(nn.Module):
         self.rows, self.width = self.shape[0], prod(self.shape[1:])  # of the matrix
         self.excluded_rows = pattern.excluded_rows
         self.register_parameter("values", nn.Parameter(values.detach().clone()))
-        row_starts, columns = _places(pattern)
+        row_starts, column_bytes = _places(pattern)
         self.register_buffer("row_starts", row_starts)
-        self.register_buffer("columns", columns)
+        self.register_buffer("column_bytes", column_bytes)
         self._pattern: Pattern | None = pattern
         self._kernel: _kernels.Pattern | None = None
         self._slices: dict[tuple[int, int], _kernels.Pattern] = {}
@@ -84,6 +85,12 @@ class SparseWeight(nn.Module):
     def values(self) -> nn.Parameter:
         """The surviving weights (survivors) in row order."""
         return cast(nn.Parameter, held(self._parameters, "values"))
+
+    @property
+    def columns(self) -> Tensor:
+        """The columns of the survivors (survivors), uint16 where they fit, else int32: a view of `column_bytes`."""
+        dtype = torch.uint16 if self.width <= _NARROW else torch.int32
+        return self.column_bytes.view(dtype).squeeze(1)
 
     @property
     def pattern(self) -> Pattern:
@@ -117,8 +124,11 @@ class SparseWeight(nn.Module):
     def places(self) -> Tensor:
         """Flat positions of the survivors in the dense tensor: (survivors) int64, ascending."""
         counts = self.row_starts.diff()
-        rows = torch.repeat_interleave(torch.arange(self.rows, device=counts.device), counts, output_size=self.columns.shape[0])
-        return rows * self.width + self.columns.to(torch.int64)
+        rows = torch.repeat_interleave(torch.arange(self.rows, device=counts.device), counts, output_size=self.column_bytes.shape[0])
+        columns = torch.zeros_like(rows)
+        for position in range(self.column_bytes.shape[1]):  # a view of another dtype is what no trace holds
+            columns = columns + (self.column_bytes[:, position].to(torch.int64) << 8 * position)
+        return rows * self.width + columns
 
     def to_dense(self) -> Tensor:
         """The tensor of shape `shape`, zero where pruned; gradients flow to `values`."""
@@ -131,9 +141,9 @@ class SparseWeight(nn.Module):
             raise PruningError(f"survivors move within {self.shape} (never kept: rows {self.excluded_rows}), not to {pattern!r}")
         if values.shape != (pattern.kept,):
             raise PruningError(f"{pattern.kept} survivors need as many values, not shape {tuple(values.shape)}")
-        row_starts, columns = _places(pattern)
+        row_starts, column_bytes = _places(pattern)
         self.row_starts = row_starts.to(self.row_starts.device)
-        self.columns = columns.to(self.columns.device)
+        self.column_bytes = column_bytes.to(self.column_bytes.device)
         self.values.data = values.detach().to(device=self.values.device, dtype=self.values.dtype).clone()
         if self.values.grad is not None and self.values.grad.shape != self.values.shape:
             self.values.grad = None
@@ -163,12 +173,15 @@ class SparseWeight(nn.Module):
         return places
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        loaded = {name: state_dict.get(prefix + name) for name in ("values", "row_starts", "columns")}
-        starts, columns, values = loaded["row_starts"], loaded["columns"], loaded["values"]
+        loaded = {name: state_dict.get(prefix + name) for name in ("values", "row_starts", "column_bytes")}
+        starts, columns, values = loaded["row_starts"], loaded["column_bytes"], loaded["values"]
         if starts is not None and columns is not None and values is not None:
-            consistent = starts.shape == (self.rows + 1,) and columns.shape == values.shape and int(starts[-1]) == values.numel()
-            if consistent and columns.shape != self.columns.shape:
-                self.columns = torch.empty(columns.shape, dtype=self.columns.dtype, device=self.columns.device)
+            each = self.column_bytes.shape[1]
+            consistent = starts.shape == (self.rows + 1,) and columns.shape == (values.numel(), each) and int(starts[-1]) == values.numel()
+            if columns.storage_offset() % each:  # bytes may begin anywhere in a file, numbers may not
+                state_dict[prefix + "column_bytes"] = columns.clone()
+            if consistent and columns.shape != self.column_bytes.shape:
+                self.column_bytes = self.column_bytes.new_empty(columns.shape)
                 self.values.data = torch.empty(values.shape, dtype=self.values.dtype, device=self.values.device)
                 self.values.grad = None
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
@@ -176,10 +189,10 @@ class SparseWeight(nn.Module):
 
 
 def _places(pattern: Pattern) -> tuple[Tensor, Tensor]:
-    """(row_starts, columns) of a pattern read as a matrix."""
+    """(row_starts, column_bytes) of a pattern read as a matrix."""
     rows, width = pattern.shape[0], prod(pattern.shape[1:])
     flat = pattern.indices()
     row_starts = np.searchsorted(flat, np.arange(rows + 1, dtype=np.int64) * width)
     columns = flat - np.repeat(np.arange(rows, dtype=np.int64), np.diff(row_starts)) * width
-    narrow = columns.astype(np.uint16 if width <= _NARROW else np.int32)
-    return torch.from_numpy(row_starts.astype(np.int64)), torch.from_numpy(narrow)
+    narrow = columns.astype("<u2" if width <= _NARROW else "<i4")
+    return torch.from_numpy(row_starts.astype(np.int64)), torch.from_numpy(narrow.view(np.uint8).reshape(len(narrow), narrow.itemsize))

@@ -98,7 +98,7 @@ def whole(tensor: Tensor, pattern: Pattern | None) -> Tensor:
 def live_tensors(model: nn.Module) -> dict[str, tuple[Tensor, Pattern | None]]:
     """Every parameter and buffer by the dense network's name, tied ones once; with the pattern of those that hold survivors alone."""
     sparse = {id(weight.values): (name, weight) for name, weight in sparse_weights(model).items()}
-    places = {id(buffer) for _, weight in sparse.values() for buffer in (weight.row_starts, weight.columns)}
+    places = {id(buffer) for _, weight in sparse.values() for buffer in weight.buffers()}
     found: dict[str, tuple[Tensor, Pattern | None]] = {}
     for name, parameter in model.named_parameters():
         if id(parameter) in sparse:
