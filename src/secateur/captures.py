@@ -10,24 +10,23 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import torch
+from torch._C import _are_functorch_transforms_active, _is_tracing
 from torch._compile import _disable_dynamo  # `torch.compiler.disable`, which imports the compiler only when it is there to be told
+from torch.compiler import is_dynamo_compiling
+
+__all__ = ["dense_in_graph", "is_dynamo_compiling", "is_exporting", "outside_graphs"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch 2.6 has the latter alone
-
-
-def graph_breaks() -> bool:
-    """Whether `torch.compile` is looking, so that what no graph holds goes `outside_graphs`."""
-    return torch.compiler.is_dynamo_compiling() and not _is_exporting()
+is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch 2.6 has the latter alone
 
 
 def dense_in_graph() -> bool:
     """Whether a graph is being captured, or transformed, that is to hold all operations."""
-    return _is_exporting() or torch._C._is_tracing() or torch._C._are_functorch_transforms_active()
+    return is_exporting() or _is_tracing() or _are_functorch_transforms_active()
 
 
 @_disable_dynamo
 def outside_graphs(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-    """function(*args, **kwargs), at which the graph of `torch.compile` breaks."""
+    """function(*args, **kwargs), at which a graph breaks: for what none holds, while `is_dynamo_compiling` and not `is_exporting`."""
     return function(*args, **kwargs)

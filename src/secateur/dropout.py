@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from secateur.captures import graph_breaks, outside_graphs
+from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
 from secateur.errors import InputError
 
 _LEVELS = 1 << 16
@@ -62,7 +62,7 @@ class Dropout(nn.Module):
         """`x` of any shape and memory layout; in eval mode, or at rate 0, `x` itself."""
         if not self.training or self._dropped == 0:
             return x
-        if graph_breaks():  # or each step, being another number, would be compiled anew
+        if is_dynamo_compiling() and not is_exporting():  # or each step, being another number, would be compiled anew
             return outside_graphs(self.forward, x)
         return x * self.noise(tuple(x.shape), x.dtype, x.device)
 

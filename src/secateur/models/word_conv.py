@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from secateur.captures import graph_breaks, outside_graphs
+from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.sparse import SparseConv1d, SparseWeight, sparse_counterpart
@@ -204,7 +204,7 @@ class SparseWordConv(SparseConv1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (batch, channels, length), best the transpose of (batch, length, channels) -> (batch, filters, positions)."""
-        if graph_breaks():
+        if is_dynamo_compiling() and not is_exporting():
             return outside_graphs(self.forward, x)
         if not self._on_words(x):
             return super().forward(x)
@@ -215,7 +215,7 @@ class SparseWordConv(SparseConv1d):
 
     def maximum_over_time(self, x: Tensor) -> Tensor:
         """x (batch, channels, length) -> (batch, filters), each filter's greatest response, in one call."""
-        if graph_breaks():
+        if is_dynamo_compiling() and not is_exporting():
             return outside_graphs(self.maximum_over_time, x)
         if not self._on_words(x):
             return self(x).amax(2)  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from secateur.captures import graph_breaks, outside_graphs
+from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.seeds import generator
@@ -118,7 +118,7 @@ class SparseConv1d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (batch, in_channels, length) or (in_channels, length) -> (batch, out_channels, positions), or without the batch."""
-        if graph_breaks():
+        if is_dynamo_compiling() and not is_exporting():
             return outside_graphs(self.forward, x)
         if x.dim() not in (2, 3) or x.shape[-2] != self.in_channels:
             raise PruningError(

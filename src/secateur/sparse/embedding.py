@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from secateur.captures import graph_breaks, outside_graphs
+from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.sparse.backward import differentiable_once
@@ -83,7 +83,7 @@ class SparseEmbedding(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids (…) int64 or int32 -> (…, embedding_dim)."""
-        if graph_breaks():
+        if is_dynamo_compiling() and not is_exporting():
             return outside_graphs(self.forward, ids)
         if ids.dtype not in (torch.int64, torch.int32):
             raise PruningError(f"an embedding looks up int64 or int32 ids, not {ids.dtype}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from secateur.captures import graph_breaks, outside_graphs
+from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.seeds import generator
@@ -66,7 +66,7 @@ def sparse_linear(
     `weight` has shape (outputs, inputs). On the CPU in float32 and float64 cost follows the
     survivors; elsewhere the weight is made dense for the product, which on a GPU is the faster way at the densities of pruned networks.
     """
-    if graph_breaks():
+    if is_dynamo_compiling() and not is_exporting():
         return outside_graphs(sparse_linear, x, weight, bias, layout=layout, activation=activation, rows=rows)
     inputs, shape = weight.width, x.shape
     axes, feature_major = len(shape), layout == "feature"
@@ -78,7 +78,7 @@ def sparse_linear(
         dense = weight.to_dense().view(weight.rows, inputs)[first:last]
         y = F.linear(x.t(), dense, bias).t() if feature_major else F.linear(x, dense, bias)
         return F.relu(y) if activation == "relu" else y
-    values, kernel = (weight.values, weight.kernel) if rows is None else weight.slice(first, last)
+    values, kernel = weight.operands() if rows is None else weight.slice(first, last)
     flat = x if axes == 2 else x.reshape(-1, inputs)
     if not flat.is_contiguous():
         flat = flat.contiguous()
@@ -170,7 +170,9 @@ class SparseLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (…, in_features) -> (…, out_features); feature-major: (in_features, batch) -> (out_features, batch)."""
-        return sparse_linear(x, self.weight, self.bias, layout=self.layout, activation=self.activation)
+        return sparse_linear(
+            x, cast(SparseWeight, self._modules["weight"]), self._parameters["bias"], layout=self.layout, activation=self.activation
+        )
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, layout={self.layout!r}"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur import _kernels
-from secateur.captures import graph_breaks, outside_graphs
+from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
 from secateur.dropout import Dropout
 from secateur.sparse.linear import SparseLinear, sparse_linear
 
@@ -54,7 +54,7 @@ def _hooked(module: nn.Module) -> bool:
 
 def _through(links: list[_Link], x: Tensor) -> Tensor:
     """The layers of a run, in one call where that can be."""
-    if links and graph_breaks():
+    if links and is_dynamo_compiling() and not is_exporting():
         return outside_graphs(_through, links, x)
     described = _described(links, x) if len(links) > 1 and not torch.is_grad_enabled() else None
     if described is not None:

@@ -107,6 +107,10 @@ class SparseWeight(nn.Module):
             self._kernel = _kernels.Pattern(self.rows, self.width, self.row_starts.cpu().numpy(), columns)
         return self._kernel
 
+    def operands(self) -> tuple[Tensor, _kernels.Pattern]:
+        """`values` and `kernel`: what a product by the whole weight is computed from. Each property, and each call, is time between the kernels."""
+        return cast(Tensor, self._parameters["values"]), self._kernel or self.kernel
+
     def slice(self, first: int, last: int) -> tuple[Tensor, _kernels.Pattern]:
         """The survivors of rows [first, last), a view of `values`, and their pattern as the kernels hold it."""
         begin, end = int(self.row_starts[first]), int(self.row_starts[last])
@@ -151,7 +155,8 @@ class SparseWeight(nn.Module):
 
     def runs_on_kernels(self, *activations: Tensor) -> bool:
         """Whether the kernels take these activations: float32 or float64 on the CPU, as `values`, neither under autocast nor in a graph."""
-        values = self.values
+        values = self._parameters["values"]
+        assert values is not None
         dtype = values.dtype
         if (dtype is not torch.float32 and dtype is not torch.float64) or not values.is_cpu:
             return False
