@@ -170,9 +170,8 @@ class SparseLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (…, in_features) -> (…, out_features); feature-major: (in_features, batch) -> (out_features, batch)."""
-        return sparse_linear(
-            x, cast(SparseWeight, self._modules["weight"]), self._parameters["bias"], layout=self.layout, activation=self.activation
-        )
+        weight: Any = self._modules["weight"]
+        return sparse_linear(x, weight, self._parameters["bias"], layout=self.layout, activation=self.activation)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, layout={self.layout!r}"

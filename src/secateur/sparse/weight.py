@@ -34,9 +34,9 @@ def held(table: Mapping[str, T], name: str) -> T:
 class SparseWeight(nn.Module):
     """The surviving weights of a tensor of shape `shape`, read as a matrix (shape[0], product of the rest).
 
-    `values` (survivors) is the parameter, in row order. The buffers `row_starts` (rows + 1, int64) and `column_bytes`
-    (survivors, 2 or 4; uint8, the lowest first) say where they stand, so that `state_dict`, `deepcopy`, `.to()` and what is sent from process to process
-    carry the pattern: bytes, since no collective of `torch.distributed` takes 16-bit numbers.
+    `values` (survivors) is the parameter, in row order. The buffers `row_starts` (rows + 1, int64) and `column_bytes` (survivors, 2 or 4;
+    uint8, the lowest first) say where they stand, so that `state_dict`, `deepcopy`, `.to()` and what is sent from process to process carry
+    the pattern: bytes, since no collective of `torch.distributed` takes 16-bit numbers.
     A state dict with another pattern of the same shape loads: survivors and places change together.
     """
 
@@ -108,8 +108,9 @@ class SparseWeight(nn.Module):
         return self._kernel
 
     def operands(self) -> tuple[Tensor, _kernels.Pattern]:
-        """`values` and `kernel`: what a product by the whole weight is computed from. Each property, and each call, is time between the kernels."""
-        return cast(Tensor, self._parameters["values"]), self._kernel or self.kernel
+        """`values` and `kernel`, of which a product is computed, in one call: each one is time between the kernels."""
+        values: Any = self._parameters["values"]
+        return values, self._kernel or self.kernel
 
     def slice(self, first: int, last: int) -> tuple[Tensor, _kernels.Pattern]:
         """The survivors of rows [first, last), a view of `values`, and their pattern as the kernels hold it."""
