@@ -1,3 +1,5 @@
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -140,3 +142,24 @@ def test_a_parametrised_weight_is_refused_with_the_way_out() -> None:
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)))
     with pytest.raises(PruningError, match=r"'0.weight' is computed from other parameters"):
         linear_maps(model)
+
+
+class Backwards(nn.Module):
+    """A linear layer whose weight is (inputs, outputs), as GPT-2's are."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight, self.gain = nn.Parameter(torch.randn(inputs, outputs)), nn.Parameter(torch.ones(1, outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gain * (x @ self.weight)
+
+
+def test_matrices_of_unknown_layers_are_named() -> None:
+    model = nn.Sequential(nn.Linear(4, 5), *(Backwards(5, 5) for _ in range(5)))
+    with pytest.warns(UserWarning, match=r"^125 weights are not pruned: 1.weight, 2.weight, 3.weight, … belong"):
+        prunable_mask(model, ["linear"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert set(prunable_mask(model, ["linear", "![1-5].weight"])) == {"0.weight"}
+        assert len(prunable_mask(model, ["linear", "[1-5].weight"])) == 6

@@ -6,6 +6,7 @@ other room asks `isinstance`. A layer of one's own joins it with `@describe(MyLa
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -164,7 +165,8 @@ def prunable_mask(model: nn.Module, prunable: Iterable[str] = DEFAULT_PRUNABLE) 
 
     `prunable` holds kinds (`linear`, `conv`, `recurrent`, `attention`, `embedding`, `bias`, `norm`) and fnmatch patterns on
     parameter names; one that starts with `!` excludes what it matches. `PruningError` when a selector matches nothing
-    or nothing is selected; `UnknownName` when a plain word is no kind.
+    or nothing is selected; `UnknownName` when a plain word is no kind. A warning names the matrices of layers that the table does not know,
+    unless a selector takes them or excludes them: else they would stay dense without a word.
     """
     maps = {entry.parameter: entry for entry in linear_maps(model)}
     kinds = parameter_kinds(model)
@@ -181,6 +183,15 @@ def prunable_mask(model: nn.Module, prunable: Iterable[str] = DEFAULT_PRUNABLE) 
         (excluded if selector.startswith("!") else chosen).update(names)
     if not chosen - excluded:
         raise PruningError(f"prunable: {list(prunable)} selects nothing; the model's parameters are of kinds {sorted(set(kinds.values()))}")
+    unknown = [name for name in kinds if kinds[name] == "other" and sum(length > 1 for length in shapes[name]) > 1]
+    left = [name for name in unknown if name not in chosen | excluded]
+    if left:
+        weights, named = sum(prod(shapes[name]) for name in left), ", ".join(left[:3]) + (", …" if len(left) > 3 else "")
+        warnings.warn(
+            f"{weights:,} weights are not pruned: {named} belong to layers that the table of linear maps does not know. Describe the layer "
+            "(secateur.linear_maps.describe), or name the parameters in `prunable`, with a leading '!' to leave them out.",
+            stacklevel=2,
+        )
     return Mask({name: maps[name].pattern() if name in maps else Pattern.full(shapes[name]) for name in kinds if name in chosen - excluded})
 
 
