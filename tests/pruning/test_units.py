@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateur.errors import PruningError
-from secateur.linear_maps import linear_maps, prunable_mask
+from secateur.linear_maps import LinearMap, describe, linear_maps, prunable_mask
 from secateur.masks import Mask
 from secateur.pruning.keeping import Named, keep
 
@@ -189,3 +189,27 @@ def test_options_and_names_are_checked() -> None:
     with pytest.raises(PruningError, match="does not say its name"):
         kept_of(layer, {"rows": 2}, 0.5, ["linear"])
     assert np.isclose(kept_of(layer, "row", 0.5, ["linear"]).density, 0.5)
+
+
+class Backwards(nn.Module):
+    """A linear layer whose weight is (inputs, outputs)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.zeros(10, 6)), nn.Parameter(torch.zeros(6))
+
+
+@describe(Backwards)
+def _backwards(module: Backwards) -> list[LinearMap]:
+    return [LinearMap("weight", "", "linear", (10, 6), uses=lambda inputs, output: 1, transposed=True, bias="bias")]
+
+
+@pytest.mark.parametrize(
+    ("unit", "density", "prunable"), [("3:4", None, ["linear"]), ("row", 0.5, ["linear"]), ("row", 0.5, ["linear", "bias"])]
+)
+def test_units_of_a_transposed_weight_lie_along_its_outputs(unit: str, density: float | None, prunable: list[str]) -> None:
+    weight, bias = torch.rand(6, 10, generator=torch.Generator().manual_seed(1)), torch.rand(6)
+    wanted = kept_of(nn.Linear(10, 6), unit, density, prunable, weight=weight, bias=bias)
+    kept = kept_of(Backwards(), unit, density, prunable, weight=weight.T.contiguous(), bias=bias)
+    assert torch.equal(kept["weight"].T, wanted["weight"])
+    assert ("bias" not in prunable) or torch.equal(kept["bias"], wanted["bias"])

@@ -49,11 +49,13 @@ def nm(scores: Mapping[str, Tensor], mask: Mask, maps: Sequence[LinearMap], *, n
     arrays = checked_scores(scores, mask)
     pools = []
     for name, pattern in mask.patterns.items():
-        outputs, inputs = pattern.shape[:2]
+        outputs, inputs = (pattern.shape[axis] for axis in (entries[name].output_axis, entries[name].input_axes[0]))
         places = int(np.prod(pattern.shape[2:], dtype=np.int64))
         groups_along = -(-inputs // m)
         channel = np.arange(inputs) // m
         number = (np.arange(outputs)[:, None, None] * groups_along + channel[None, :, None]) * places + np.arange(places)
+        if entries[name].transposed:
+            number = number.swapaxes(0, 1)
         size = np.minimum(m, inputs - m * np.arange(groups_along))
         quota = np.floor(size * n / m + 0.5).astype(np.int64)
         pool = _pool_of_weights(name, pattern, arrays[name], entries[name])
@@ -86,7 +88,7 @@ def block(
 
 @units.register("row", kinds=("linear", "conv", "recurrent", "attention", "embedding"), spans_neurons=True, spans_gates=False)
 def row(scores: Mapping[str, Tensor], mask: Mask, maps: Sequence[LinearMap], *, reduce: Reduction = "mean") -> list[Pool]:
-    """Rows along axis 0: an output neuron, a filter, one gate of a hidden unit, a word's vector; with its bias where that is prunable."""
+    """Rows of a matrix: an output neuron, a filter, one gate of a hidden unit, a word's vector; with its bias where that is prunable."""
     return _rows(scores, mask, maps, "row", reduce)
 
 
@@ -168,13 +170,15 @@ def _rows(scores: Mapping[str, Tensor], mask: Mask, maps: Sequence[LinearMap], u
     arrays = checked_scores(scores, mask)
     pools = []
     for name, entry in _entries(mask, maps, unit).items():
-        ids = np.arange(entry.shape[0])
-        members = [Member(name, np.broadcast_to(ids.reshape(-1, *(1,) * (len(entry.shape) - 1)), entry.shape))]
+        axis = 0 if entry.kind == "embedding" else entry.output_axis
+        ids = np.arange(entry.shape[axis])
+        along = [-1 if each == axis else 1 for each in range(len(entry.shape))]
+        members = [Member(name, np.broadcast_to(ids.reshape(along), entry.shape))]
         if entry.bias is not None and entry.bias in mask:
             members.append(Member(entry.bias, ids))
         gates = None
         if entry.blocks:
-            gates = np.zeros(entry.shape[0], dtype=np.int64)
+            gates = np.zeros(entry.shape[axis], dtype=np.int64)
             for number, its in enumerate(entry.blocks):
                 gates[its.start : its.stop] = number
         pools.append(grouped_pool(name, entry.shape, members, arrays, mask, reduce, gates))
