@@ -50,31 +50,32 @@ int checked_threads(int threads) {
 }
 
 template <class T>
-void forward_of(const Pattern& pattern, Number number, nb::handle values, nb::handle bias, nb::handle x, nb::handle y, bool feature_major,
-                bool relu, int threads) {
+nb::object forward_of(const Pattern& pattern, Number number, nb::handle values, nb::handle bias, nb::handle x, bool feature_major, bool relu,
+                      int threads) {
     const std::int64_t batch = length_of(x, "x", 2, feature_major ? 1 : 0);
     const auto shape = [&](std::int64_t features) {
         return feature_major ? std::pair{features, batch} : std::pair{batch, features};
     };
     const auto [x0, x1] = shape(pattern.columns());
-    const auto [y0, y1] = shape(pattern.rows());
     LinearForward<T> layer{};
     layer.pattern = &pattern;
     layer.values = static_cast<const T*>(memory_of(values, "values", number, {pattern.survivors()}));
     layer.bias = static_cast<const T*>(memory_or_null(bias, "bias", number, {pattern.rows()}));
     layer.x = static_cast<const T*>(memory_of(x, "x", number, {x0, x1}));
-    layer.y = static_cast<T*>(memory_of(y, "y", number, {y0, y1}));
     layer.feature_major = feature_major;
     layer.batch = batch;
     layer.relu = relu;
     layer.threads = checked_threads(threads);
+    const auto [y0, y1] = shape(pattern.rows());
+    nb::object y = new_tensor(x, number, {y0, y1}, &layer.y);
     const nb::gil_scoped_release released;
     linear_forward(layer);
+    return y;
 }
 
 template <class T>
-void backward_of(const Pattern& pattern, Number number, nb::handle values, nb::handle x, nb::handle dy, nb::handle y, nb::handle dx,
-                 nb::handle dvalues, nb::handle dbias, bool feature_major, int threads) {
+nb::tuple backward_of(const Pattern& pattern, Number number, nb::handle values, nb::handle x, nb::handle dy, nb::handle y, bool needs_x,
+                      bool needs_values, bool needs_bias, bool feature_major, int threads) {
     const std::int64_t batch = length_of(dy, "dy", 2, feature_major ? 1 : 0);
     const auto shape = [&](std::int64_t features) {
         return feature_major ? std::pair{features, batch} : std::pair{batch, features};
@@ -86,22 +87,24 @@ void backward_of(const Pattern& pattern, Number number, nb::handle values, nb::h
     layer.values = static_cast<const T*>(memory_of(values, "values", number, {pattern.survivors()}));
     layer.dy = static_cast<const T*>(memory_of(dy, "dy", number, {y0, y1}));
     layer.y = static_cast<const T*>(memory_or_null(y, "y", number, {y0, y1}));
-    layer.dx = static_cast<T*>(memory_or_null(dx, "dx", number, {x0, x1}));
-    layer.dvalues = static_cast<T*>(memory_or_null(dvalues, "dvalues", number, {pattern.survivors()}));
-    layer.dbias = static_cast<T*>(memory_or_null(dbias, "dbias", number, {pattern.rows()}));
-    if (layer.dvalues || !x.is_none()) layer.x = static_cast<const T*>(memory_of(x, "x", number, {x0, x1}));
+    if (needs_values) layer.x = static_cast<const T*>(memory_of(x, "x", number, {x0, x1}));
     layer.feature_major = feature_major;
     layer.batch = batch;
     layer.threads = checked_threads(threads);
+    const nb::object dx = needs_x ? new_tensor(dy, number, {x0, x1}, &layer.dx) : nb::none();
+    const nb::object dvalues = needs_values ? new_tensor(dy, number, {pattern.survivors()}, &layer.dvalues) : nb::none();
+    const nb::object dbias = needs_bias ? new_tensor(dy, number, {pattern.rows()}, &layer.dbias) : nb::none();
+    const nb::tuple gradients = nb::make_tuple(dx, dvalues, dbias);
     const nb::gil_scoped_release released;
     linear_backward(layer);
+    return gradients;
 }
 
 // One layer of a chain as Python gives it: (pattern, values, bias or None, relu).
 using Link = std::tuple<const Pattern*, nb::handle, nb::handle, bool>;
 
 template <class T>
-void chain_of(const std::vector<Link>& links, Number number, nb::handle x, nb::handle y, int threads) {
+nb::object chain_of(const std::vector<Link>& links, Number number, nb::handle x, int threads) {
     const std::int64_t batch = length_of(x, "x", 2, 0);
     std::vector<ChainLayer<T>> layers;
     for (const auto& [pattern, values, bias, relu] : links) {
@@ -112,10 +115,12 @@ void chain_of(const std::vector<Link>& links, Number number, nb::handle x, nb::h
                           static_cast<const T*>(memory_or_null(bias, "bias", number, {pattern->rows()})), relu});
     }
     const auto* from = static_cast<const T*>(memory_of(x, "x", number, {batch, layers.front().pattern->columns()}));
-    auto* to = static_cast<T*>(memory_of(y, "y", number, {batch, layers.back().pattern->rows()}));
     checked_threads(threads);
+    T* to;
+    nb::object y = new_tensor(x, number, {batch, layers.back().pattern->rows()}, &to);
     const nb::gil_scoped_release released;
     chain_forward(layers, from, batch, to, threads);
+    return y;
 }
 
 // The shape of a convolution whose input is `x`, checked.
@@ -261,20 +266,19 @@ NB_MODULE(_kernels, module) {
         .def_prop_ro("survivors", &Pattern::survivors)
         .def_prop_ro("nbytes", &Pattern::bytes)
         .def("linear_forward",
-             [](const Pattern& pattern, nb::handle values, nb::handle bias, nb::handle x, nb::handle y, bool feature_major, bool relu, int threads) {
+             [](const Pattern& pattern, nb::handle values, nb::handle bias, nb::handle x, bool feature_major, bool relu, int threads) {
                  const Number number = number_of(values, "values");
-                 (number == Number::single ? forward_of<float> : forward_of<double>)(pattern, number, values, bias, x, y, feature_major, relu, threads);
+                 return (number == Number::single ? forward_of<float> : forward_of<double>)(pattern, number, values, bias, x, feature_major, relu, threads);
              },
-             "values"_a, "bias"_a.none(), "x"_a, "y"_a, "feature_major"_a, "relu"_a, "threads"_a)
+             "values"_a, "bias"_a.none(), "x"_a, "feature_major"_a, "relu"_a, "threads"_a)
         .def("linear_backward",
-             [](const Pattern& pattern, nb::handle values, nb::handle x, nb::handle dy, nb::handle y, nb::handle dx, nb::handle dvalues,
-                nb::handle dbias, bool feature_major, int threads) {
+             [](const Pattern& pattern, nb::handle values, nb::handle x, nb::handle dy, nb::handle y, bool needs_x, bool needs_values,
+                bool needs_bias, bool feature_major, int threads) {
                  const Number number = number_of(values, "values");
-                 (number == Number::single ? backward_of<float> : backward_of<double>)(pattern, number, values, x, dy, y, dx, dvalues, dbias,
-                                                                                      feature_major, threads);
+                 return (number == Number::single ? backward_of<float> : backward_of<double>)(pattern, number, values, x, dy, y, needs_x, needs_values,
+                                                                                             needs_bias, feature_major, threads);
              },
-             "values"_a, "x"_a.none(), "dy"_a, "y"_a.none(), "dx"_a.none(), "dvalues"_a.none(), "dbias"_a.none(), "feature_major"_a,
-             "threads"_a)
+             "values"_a, "x"_a.none(), "dy"_a, "y"_a.none(), "needs_x"_a, "needs_values"_a, "needs_bias"_a, "feature_major"_a, "threads"_a)
         .def("conv_packed_size",
              [](const Pattern& pattern, nb::handle x, std::int64_t taps, std::int64_t stride, std::int64_t padding, std::int64_t dilation) {
                  const ConvShape shape = conv_shape(pattern, x, taps, stride, padding, dilation);
@@ -333,12 +337,12 @@ NB_MODULE(_kernels, module) {
              },
              "ids"_a, "dy"_a, "dvalues"_a, "threads"_a);
     module.def("chain_forward",
-               [](const std::vector<Link>& links, nb::handle x, nb::handle y, int threads) {
+               [](const std::vector<Link>& links, nb::handle x, int threads) {
                    if (links.empty()) throw std::invalid_argument("a chain has at least one layer");
                    const Number number = number_of(x, "x");
-                   (number == Number::single ? chain_of<float> : chain_of<double>)(links, number, x, y, threads);
+                   return (number == Number::single ? chain_of<float> : chain_of<double>)(links, number, x, threads);
                },
-               "links"_a, "x"_a, "y"_a, "threads"_a,
+               "links"_a, "x"_a, "threads"_a,
                "y (batch, outputs) of x (batch, inputs) through sparse linear layers, each (pattern, values, bias or None, relu).");
     bind_bytes(module);
     bind_recurrent(module);
@@ -346,6 +350,8 @@ NB_MODULE(_kernels, module) {
     bind_scoring(module);
     bind_popup(module);
     bind_selection(module);
+    module.def("new_tensor", [](nb::handle like, nb::handle shape) { return new_tensor(like, shape); }, "like"_a, "shape"_a,
+               "A tensor of `like`'s dtype and of this shape, its numbers not set.");
     module.def("instruction_set", &instruction_set, "The instruction set in use: avx512, avx2 or baseline (SECATEUR_ISA forces one).");
     module.def("instruction_sets", [] {
         int count = 0;

@@ -1,5 +1,5 @@
-// torch tensors at the boundary: checked, then taken as plain memory. No part of torch is linked; a tensor is asked for its
-// properties through Python, which costs less than a DLPack capsule.
+// torch tensors at the boundary: checked, then taken as plain memory. No part of torch is linked: a tensor is looked at through DLPack's
+// exchange functions, or asked for its properties through Python where torch is older than these, or where they find something amiss.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -36,5 +36,19 @@ const std::int64_t* ids_of(nb::handle tensor, const char* name, std::int64_t lim
 
 // The length of a tensor along one axis; ValueError unless it has `axes` axes.
 std::int64_t length_of(nb::handle tensor, const char* name, int axes, int axis);
+
+// A new tensor of `like`'s dtype and of this shape (a tuple), its numbers not set. Its memory is taken from `malloc`: freed tensors of as
+// many bytes are found again there, warm, where torch's `posix_memalign` may look for room elsewhere.
+nb::object new_tensor(nb::handle like, nb::handle shape);
+
+// The same where `like` is of `number`, and its memory.
+nb::object new_tensor(nb::handle like, Number number, std::initializer_list<std::int64_t> shape, void** memory);
+template <class T>
+nb::object new_tensor(nb::handle like, Number number, std::initializer_list<std::int64_t> shape, T** memory) {
+    void* untyped;
+    nb::object made = new_tensor(like, number, shape, &untyped);
+    *memory = static_cast<T*>(untyped);
+    return made;
+}
 
 }  // namespace secateur

@@ -170,6 +170,19 @@ def test_functional_transforms(name: str) -> None:
     assert_close(torch.func.grad(loss)(parameters), gradients(model, model(x).square().sum()))
 
 
+def test_tensors_that_escape_a_transform() -> None:
+    escaped: list[Tensor] = []
+
+    def leak(x: Tensor) -> Tensor:
+        escaped.append(x * 2)
+        return x.sum()
+
+    x = CASES["perceptron"][1]
+    torch.func.grad(leak)(x)
+    model = made(perceptron)
+    assert_close(model(escaped[0]), model(x * 2))
+
+
 def test_gradients_of_single_examples() -> None:
     model = made(perceptron)
     x = CASES["perceptron"][1]

@@ -11,10 +11,11 @@ from typing import ParamSpec, TypeVar
 
 import torch
 from torch._C import _are_functorch_transforms_active, _is_tracing
+from torch._C._functorch import is_functorch_wrapped_tensor as is_wrapped  # under a transform of `torch.func`, or escaped from one
 from torch._compile import _disable_dynamo  # `torch.compiler.disable`, which imports the compiler only when it is there to be told
 from torch.compiler import is_dynamo_compiling
 
-__all__ = ["dense_in_graph", "is_dynamo_compiling", "is_exporting", "outside_graphs"]
+__all__ = ["dense_in_graph", "is_dynamo_compiling", "is_exporting", "is_wrapped", "outside_graphs"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

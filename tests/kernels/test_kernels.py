@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.testing import assert_close
 
 from secateur import _kernels
+from secateur.sparse import SparseLinear
 
 EXACT = """
 import numpy as np
@@ -123,7 +126,7 @@ def test_a_wrong_pattern_raises() -> None:
 
 
 GOOD: dict[str, Any] = {
-    "values": torch.zeros(6), "bias": torch.zeros(3), "x": torch.zeros(5, 4), "y": torch.zeros(5, 3),
+    "values": torch.zeros(6), "bias": torch.zeros(3), "x": torch.zeros(5, 4),
     "feature_major": False, "relu": False, "threads": 1,
 }  # fmt: skip
 
@@ -142,8 +145,7 @@ GOOD: dict[str, Any] = {
         ("x", torch.zeros(20), ValueError),
         ("x", torch.zeros(4, 5).t(), ValueError),
         ("x", torch.zeros(5, 4, dtype=torch.int32), TypeError),
-        ("y", torch.zeros(4, 3), ValueError),
-        ("y", None, TypeError),
+        ("x", None, TypeError),
         ("threads", 0, ValueError),
     ],
 )
@@ -156,15 +158,15 @@ def test_a_wrong_tensor_raises(name: str, wrong: Any, error: type[Exception]) ->
 def test_wrong_gradients_raise() -> None:
     good: dict[str, Any] = {
         "values": torch.zeros(6), "x": torch.zeros(5, 4), "dy": torch.zeros(5, 3), "y": None,
-        "dx": torch.zeros(5, 4),
-        "dvalues": torch.zeros(6), "dbias": torch.zeros(3), "feature_major": False, "threads": 2,
+        "needs_x": True, "needs_values": True, "needs_bias": True, "feature_major": False, "threads": 2,
     }  # fmt: skip
     pattern().linear_backward(**good)
     for name, wrong in (
         ("x", None),
         ("x", torch.zeros(3)),
-        ("dx", torch.zeros(4, 5)),
-        ("dvalues", torch.zeros(7)),
+        ("dy", torch.zeros(3, 5)),
+        ("dy", torch.zeros(5, 3, dtype=torch.float64)),
+        ("values", torch.zeros(7)),
         ("y", torch.zeros(5, 4)),
     ):
         with pytest.raises((TypeError, ValueError)):
@@ -174,22 +176,21 @@ def test_wrong_gradients_raise() -> None:
 def test_chains_check_too() -> None:
     link = (pattern(), torch.zeros(6), None, True)
     other = (_kernels.Pattern(2, 3, np.array([0, 1, 1]), np.array([2])), torch.zeros(1), torch.zeros(2), False)
-    x, y = torch.zeros(5, 4), torch.zeros(5, 2)
-    _kernels.chain_forward([link, other], x, y, 2)
-    wrong: list[tuple[list[Any], Any, Any, int]] = [
-        ([], x, y, 1),
-        ([other, link], x, y, 1),
-        ([link, (other[0], torch.zeros(2), None, False)], x, y, 1),
-        ([link, (other[0], torch.zeros(1, dtype=torch.float64), None, False)], x, y, 1),
-        ([link, (other[0], other[1], torch.zeros(3), False)], x, y, 1),
-        ([link, (None, other[1], None, False)], x, y, 1),
-        ([link, other], torch.zeros(5, 3), y, 1),
-        ([link, other], x, torch.zeros(4, 2), 1),
-        ([link, other], x, y, 0),
+    x = torch.zeros(5, 4)
+    assert _kernels.chain_forward([link, other], x, 2).shape == (5, 2)
+    wrong: list[tuple[list[Any], Any, int]] = [
+        ([], x, 1),
+        ([other, link], x, 1),
+        ([link, (other[0], torch.zeros(2), None, False)], x, 1),
+        ([link, (other[0], torch.zeros(1, dtype=torch.float64), None, False)], x, 1),
+        ([link, (other[0], other[1], torch.zeros(3), False)], x, 1),
+        ([link, (None, other[1], None, False)], x, 1),
+        ([link, other], torch.zeros(5, 3), 1),
+        ([link, other], x, 0),
     ]
-    for links, inputs, outputs, threads in wrong:
+    for links, inputs, threads in wrong:
         with pytest.raises((TypeError, ValueError)):
-            _kernels.chain_forward(links, inputs, outputs, threads)
+            _kernels.chain_forward(links, inputs, threads)
 
 
 def test_convolution_and_embedding_check_too() -> None:
@@ -204,6 +205,63 @@ def test_convolution_and_embedding_check_too() -> None:
     ):
         with pytest.raises(error):
             pattern().embedding_forward(torch.zeros(6), ids, torch.zeros(1, 4), 1)
+
+
+def test_new_tensors() -> None:
+    like = torch.nn.Parameter(torch.zeros(3, dtype=torch.float64))
+    for shape in ((), (0,), (0, 2), (7,), (2, 3), (2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 4, 5), torch.Size([5, 6])):
+        made = _kernels.new_tensor(like, shape)
+        assert made.shape == shape
+        assert made.dtype is torch.float64
+        assert made.is_contiguous()
+        assert not made.requires_grad
+        assert made.numel() == 0 or made.data_ptr() % 64 == 0
+        made.fill_(1)
+        assert_close(copy.deepcopy(made), torch.ones(shape, dtype=torch.float64))
+    kept = _kernels.new_tensor(like, (1000,)).fill_(3)[10:]
+    others = [_kernels.new_tensor(like, (1000,)).fill_(4) for _ in range(20)]
+    assert (kept == 3).all()
+    assert all((other == 4).all() for other in others)
+    too_many: list[tuple[Any, type[Exception]]] = [((2**40, 2**40), MemoryError), ((2**62,), MemoryError)]
+    for wrong, error in [((-1, 2), ValueError), ((1.5,), TypeError), (None, TypeError), *too_many]:
+        with pytest.raises(error):
+            _kernels.new_tensor(like, wrong)
+
+
+def test_subclasses_are_asked_for_their_properties() -> None:
+    class Named(Tensor):
+        pass
+
+    layer = SparseLinear.random(20, 30, density=0.3, seed=0)
+    x = torch.randn(4, 20)
+    assert_close(layer(x.as_subclass(Named)).as_subclass(Tensor), layer(x))  # type: ignore[arg-type]
+
+
+def test_a_torch_without_exchange_functions_gives_the_same() -> None:
+    script = """
+import torch
+if {old}:
+    del torch.Tensor.__dlpack_c_exchange_api__
+from secateur import _kernels
+from secateur.sparse import SparseLinear, SparseLSTM
+x = torch.randn(5, 4, 30, generator=torch.Generator().manual_seed(0), requires_grad=True)
+for layer in (SparseLinear.random(30, 20, density=0.2, seed=1), SparseLSTM.random(30, 20, density=0.2, seed=1)):
+    y = layer(x)
+    y = y[0] if isinstance(y, tuple) else y
+    y.square().sum().backward()
+    print(y.tolist(), x.grad.tolist(), [parameter.grad.tolist() for parameter in layer.parameters()])
+for wrong in (torch.zeros(4), torch.zeros(6, dtype=torch.float16), torch.zeros(3, 2).t(), [0.0] * 6):
+    try:
+        _kernels.adam_step([torch.zeros(6)], [wrong], [torch.zeros(6)], [torch.zeros(6)], [None], 1, 1, 1, 1, 1, 0, 0, 1)
+    except (TypeError, ValueError) as error:
+        print(error)
+"""
+    printed = [
+        subprocess.run([sys.executable, "-c", script.format(old=old)], capture_output=True, text=True, check=True).stdout
+        for old in (hasattr(torch.Tensor, "__dlpack_c_exchange_api__"), False)
+    ]
+    assert printed[0] == printed[1]
+    assert len(printed[0].splitlines()) == 2 + 4
 
 
 def test_single_loads_give_the_bits_of_gathers() -> None:
@@ -243,10 +301,9 @@ def test_results_do_not_depend_on_the_number_of_threads(density: float, batch: i
         x, dy = x.t().contiguous(), dy.t().contiguous()
 
     def results(threads: int) -> list[Tensor]:
-        y, dx, dvalues, dbias = torch.empty_like(dy), torch.empty_like(x), torch.empty_like(values), torch.empty(300)
-        structure.linear_forward(values, None, x, y, feature_major, False, threads)
-        structure.linear_backward(values, x, dy, None, dx, dvalues, dbias, feature_major, threads)
-        return [y, dx, dvalues, dbias]
+        y = structure.linear_forward(values, None, x, feature_major, False, threads)
+        gradients = structure.linear_backward(values, x, dy, None, True, True, True, feature_major, threads)
+        return [y, *(gradient for gradient in gradients if gradient is not None)]
 
     for threads in (2, 3, 7):
         for one, several in zip(results(1), results(threads), strict=True):

@@ -46,9 +46,9 @@ def chained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     lengths: list[int] = []
     kernel = module_under_test._kernels.chain_forward
 
-    def counted(links: list[object], *arguments: object) -> None:
+    def counted(links: list[object], *arguments: object) -> Tensor:
         lengths.append(len(links))
-        kernel(links, *arguments)  # type: ignore[arg-type]
+        return kernel(links, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module_under_test._kernels, "chain_forward", counted)
     return lengths

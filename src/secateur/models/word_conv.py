@@ -15,11 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from secateur._kernels import new_tensor
 from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.sparse import SparseConv1d, SparseWeight, sparse_counterpart
-from secateur.sparse.backward import differentiable_once
+from secateur.sparse.backward import applied, differentiable_once
 
 _FEW = 1 / 8
 """A gradient with a smaller fraction of nonzeros is gathered: measured break-even lies near 1/6 at 50 to 100 channels."""
@@ -130,7 +131,7 @@ class _SparseResponses(torch.autograd.Function):
     def forward(ctx: Any, words: Tensor, values: Tensor, bias: Tensor | None, kernel: Any, width: int) -> Tensor:
         batch, length, _ = words.shape
         padded = (batch * length + 63) // 64 * 64
-        y = words.new_empty(kernel.rows, padded)
+        y = new_tensor(words, (kernel.rows, padded))
         kernel.words_forward(values, bias, words, y, None, None, width, torch.get_num_threads())
         ctx.save_for_backward(words, values)
         ctx.kernel, ctx.width = kernel, width
@@ -144,13 +145,13 @@ class _SparseResponses(torch.autograd.Function):
         kernel, width, threads = ctx.kernel, ctx.width, torch.get_num_threads()
         needs_words, needs_values, needs_bias = ctx.needs_input_grad[:3]
         dy = dy.contiguous()
-        dwords = torch.empty_like(words) if needs_words else None
-        dvalues = torch.empty_like(values) if needs_values else None
-        dbias = dy.new_empty(kernel.rows) if needs_bias else None
+        dwords = new_tensor(words, words.shape) if needs_words else None
+        dvalues = new_tensor(dy, values.shape) if needs_values else None
+        dbias = new_tensor(dy, (kernel.rows,)) if needs_bias else None
         if not kernel.words_backward(values, words, dy, None, dwords, dvalues, dbias, width, int(dy.numel() * _FEW), threads):
             window, x = (width, 1, 0, 1), words.transpose(1, 2).contiguous()
-            packed, dx = x.new_empty(kernel.conv_packed_size(x, *window)), torch.empty_like(x) if needs_words else None
-            kernel.conv_forward(values, None, x, torch.empty_like(dy), packed, *window, False, threads)
+            packed, dx = new_tensor(x, (kernel.conv_packed_size(x, *window),)), new_tensor(x, x.shape) if needs_words else None
+            kernel.conv_forward(values, None, x, new_tensor(dy, dy.shape), packed, *window, False, threads)
             kernel.conv_backward(values, packed, x.shape[2], dy, None, dx, dvalues, dbias, *window, threads)
             dwords = None if dx is None else dx.transpose(1, 2)
         return dwords, dvalues, dbias, None, None
@@ -161,7 +162,7 @@ class _SparseMaxima(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, words: Tensor, values: Tensor, bias: Tensor | None, kernel: Any, width: int) -> Tensor:
-        maximum = words.new_empty(words.shape[0], kernel.rows)
+        maximum = new_tensor(words, (words.shape[0], kernel.rows))
         place = torch.empty_like(maximum, dtype=torch.int32)
         kernel.words_forward(values, bias, words, None, maximum, place, width, torch.get_num_threads())
         ctx.save_for_backward(words, values, place)
@@ -173,9 +174,9 @@ class _SparseMaxima(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         words, values, place = ctx.saved_tensors
         needs_words, needs_values, needs_bias = ctx.needs_input_grad[:3]
-        dwords = torch.empty_like(words) if needs_words else None
-        dvalues = torch.empty_like(values) if needs_values else None
-        dbias = dy.new_empty(ctx.kernel.rows) if needs_bias else None
+        dwords = new_tensor(words, words.shape) if needs_words else None
+        dvalues = new_tensor(dy, values.shape) if needs_values else None
+        dbias = new_tensor(dy, (ctx.kernel.rows,)) if needs_bias else None
         threads = torch.get_num_threads()
         ctx.kernel.words_backward(values, words, dy.contiguous(), place, dwords, dvalues, dbias, ctx.width, dy.numel(), threads)
         return dwords, dvalues, dbias, None, None
@@ -208,8 +209,8 @@ class SparseWordConv(SparseConv1d):
             return outside_graphs(self.forward, x)
         if not self._on_words(x):
             return super().forward(x)
-        responses: Tensor = _SparseResponses.apply(  # type: ignore[no-untyped-call]
-            x.transpose(1, 2).contiguous(), self.weight.values, self.bias, self.weight.kernel, self.kernel_size
+        responses: Tensor = applied(
+            _SparseResponses, x.transpose(1, 2).contiguous(), self.weight.values, self.bias, self.weight.kernel, self.kernel_size
         )
         return responses.relu() if self.activation == "relu" else responses
 
@@ -219,8 +220,8 @@ class SparseWordConv(SparseConv1d):
             return outside_graphs(self.maximum_over_time, x)
         if not self._on_words(x):
             return self(x).amax(2)  # type: ignore[no-any-return]
-        maxima: Tensor = _SparseMaxima.apply(  # type: ignore[no-untyped-call]
-            x.transpose(1, 2).contiguous(), self.weight.values, self.bias, self.weight.kernel, self.kernel_size
+        maxima: Tensor = applied(
+            _SparseMaxima, x.transpose(1, 2).contiguous(), self.weight.values, self.bias, self.weight.kernel, self.kernel_size
         )
         return maxima.relu() if self.activation == "relu" else maxima
 

@@ -1,4 +1,4 @@
-"""Backward passes by kernels, which leave no graph of their own."""
+"""Kernels as nodes of autograd's graph: how they are called, and backward passes that leave no graph of their own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ import torch
 from torch.autograd.function import once_differentiable
 
 Backward = Callable[..., Any]
+
+
+def applied(function: type[torch.autograd.Function], *args: Any) -> Any:
+    """`function.apply(*args)`, without what torch does before it for functions with `setup_context`, which takes time between the kernels.
+
+    Not under transforms of `torch.func`, which `SparseWeight.runs_on_kernels` has ruled out.
+    """
+    return super(torch.autograd.Function, function).apply(*args)  # type: ignore[misc]
 
 
 def differentiable_once(backward: Backward) -> Backward:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from secateur._kernels import new_tensor
 from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.seeds import generator
-from secateur.sparse.backward import differentiable_once
+from secateur.sparse.backward import applied, differentiable_once
 from secateur.sparse.linear import Activation
 from secateur.sparse.weight import SparseWeight
 
@@ -24,8 +25,8 @@ class _Convolution(torch.autograd.Function):
         ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, kernel: Any, window: tuple[int, int, int, int], positions: int,
         relu: bool, saves: bool,
     ) -> Tensor:  # fmt: skip
-        y = x.new_empty(x.shape[0], kernel.rows, positions)
-        packed = x.new_empty(kernel.conv_packed_size(x, *window)) if saves and ctx.needs_input_grad[1] else None
+        y = new_tensor(x, (x.shape[0], kernel.rows, positions))
+        packed = new_tensor(x, (kernel.conv_packed_size(x, *window),)) if saves and ctx.needs_input_grad[1] else None
         kernel.conv_forward(values, bias, x, y, packed, *window, relu, torch.get_num_threads())
         ctx.save_for_backward(values, packed, y if relu else None)
         ctx.kernel, ctx.window, ctx.input_shape = kernel, window, x.shape
@@ -37,9 +38,9 @@ class _Convolution(torch.autograd.Function):
         values, packed, y = ctx.saved_tensors
         needs_x, needs_values, needs_bias = ctx.needs_input_grad[:3]
         dy = dy.contiguous()
-        dx = dy.new_empty(ctx.input_shape) if needs_x else None
-        dvalues = torch.empty_like(values) if needs_values else None
-        dbias = dy.new_empty(ctx.kernel.rows) if needs_bias else None
+        dx = new_tensor(dy, ctx.input_shape) if needs_x else None
+        dvalues = new_tensor(dy, values.shape) if needs_values else None
+        dbias = new_tensor(dy, (ctx.kernel.rows,)) if needs_bias else None
         ctx.kernel.conv_backward(values, packed, ctx.input_shape[2], dy, y, dx, dvalues, dbias, *ctx.window, torch.get_num_threads())
         return dx, dvalues, dbias, None, None, None, None, None
 
@@ -132,9 +133,9 @@ class SparseConv1d(nn.Module):
             return F.relu(y) if self.activation == "relu" else y
         batched = x if x.dim() == 3 else x.unsqueeze(0)
         window = (self.kernel_size, self.stride, self.padding, self.dilation)
-        product: Tensor = _Convolution.apply(  # type: ignore[no-untyped-call]
-            batched.contiguous(), self.weight.values, self.bias, self.weight.kernel, window, positions, self.activation == "relu",
-            torch.is_grad_enabled(),
+        product: Tensor = applied(
+            _Convolution, batched.contiguous(), self.weight.values, self.bias, self.weight.kernel, window, positions,
+            self.activation == "relu", torch.is_grad_enabled(),
         )  # fmt: skip
         return product if x.dim() == 3 else product.squeeze(0)
 

@@ -8,17 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from secateur._kernels import new_tensor
 from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
-from secateur.sparse.backward import differentiable_once
+from secateur.sparse.backward import applied, differentiable_once
 from secateur.sparse.weight import SparseWeight
 
 
 class _LookUp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, ids: Tensor, kernel: Any) -> Tensor:
-        y = values.new_empty(ids.shape[0], kernel.columns)
+        y = new_tensor(values, (ids.shape[0], kernel.columns))
         kernel.embedding_forward(values, ids, y, torch.get_num_threads())
         ctx.save_for_backward(ids)
         ctx.kernel = kernel
@@ -28,7 +29,7 @@ class _LookUp(torch.autograd.Function):
     @differentiable_once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         (ids,) = ctx.saved_tensors
-        dvalues = dy.new_empty(ctx.kernel.survivors)
+        dvalues = new_tensor(dy, (ctx.kernel.survivors,))
         ctx.kernel.embedding_backward(ids, dy.contiguous(), dvalues, torch.get_num_threads())
         return dvalues, None, None
 
@@ -90,7 +91,7 @@ class SparseEmbedding(nn.Module):
         if ids.device.type != "cpu" or not self.weight.runs_on_kernels():
             return F.embedding(ids, self.weight.to_dense(), self.padding_idx)
         flat = ids.reshape(-1).to(torch.int64).contiguous()
-        y: Tensor = _LookUp.apply(self.weight.values, flat, self.weight.kernel)  # type: ignore[no-untyped-call]
+        y: Tensor = applied(_LookUp, self.weight.values, flat, self.weight.kernel)
         return y.view(*ids.shape, self.embedding_dim)
 
     def extra_repr(self) -> str:

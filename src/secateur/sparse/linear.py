@@ -13,7 +13,7 @@ from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.seeds import generator
-from secateur.sparse.backward import differentiable_once
+from secateur.sparse.backward import applied, differentiable_once
 from secateur.sparse.weight import SparseWeight, held
 
 Layout = Literal["batch", "feature"]
@@ -25,8 +25,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, values: Tensor, bias: Tensor | None, kernel: Any, feature_major: bool, relu: bool) -> Tensor:
-        y = x.new_empty((kernel.rows, x.shape[1]) if feature_major else (x.shape[0], kernel.rows))
-        kernel.linear_forward(values, bias, x, y, feature_major, relu, torch.get_num_threads())
+        y: Tensor = kernel.linear_forward(values, bias, x, feature_major, relu, torch.get_num_threads())
         ctx.save_for_backward(values, x if ctx.needs_input_grad[1] else None, y if relu else None)
         ctx.kernel = kernel
         ctx.feature_major = feature_major
@@ -36,18 +35,11 @@ class _Product(torch.autograd.Function):
     @differentiable_once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         values, x, y = ctx.saved_tensors
-        kernel = ctx.kernel
-        feature_major = ctx.feature_major
-        needs_x, needs_values, needs_bias = ctx.needs_input_grad[:3]
+        needs = ctx.needs_input_grad[:3]  # x, values, bias
         if not dy.is_contiguous():
             dy = dy.contiguous()
-        dx = None
-        if needs_x:
-            dx = dy.new_empty((kernel.columns, dy.shape[1]) if feature_major else (dy.shape[0], kernel.columns))
-        dvalues = torch.empty_like(values) if needs_values else None
-        dbias = dy.new_empty(kernel.rows) if needs_bias else None
-        kernel.linear_backward(values, x, dy, y, dx, dvalues, dbias, feature_major, torch.get_num_threads())
-        return dx, dvalues, dbias, None, None, None
+        gradients = ctx.kernel.linear_backward(values, x, dy, y, *needs, ctx.feature_major, torch.get_num_threads())
+        return *gradients, None, None, None
 
 
 def sparse_linear(
@@ -85,10 +77,9 @@ def sparse_linear(
     relu = activation == "relu"
     product: Tensor
     if torch.is_grad_enabled():
-        product = _Product.apply(flat, values, bias, kernel, feature_major, relu)  # type: ignore[no-untyped-call]
+        product = applied(_Product, flat, values, bias, kernel, feature_major, relu)
     else:
-        product = flat.new_empty((last - first, flat.shape[1]) if feature_major else (flat.shape[0], last - first))
-        kernel.linear_forward(values, bias, flat, product, feature_major, relu, torch.get_num_threads())
+        product = kernel.linear_forward(values, bias, flat, feature_major, relu, torch.get_num_threads())
     return product if axes == 2 else product.view(*shape[:-1], last - first)
 
 

@@ -22,6 +22,7 @@ from secateur.errors import PruningError, UnknownName
 from secateur.linear_maps import Block, LinearMap, describe, recurrent_steps
 from secateur.masks import Pattern
 from secateur.seeds import generator
+from secateur.sparse.backward import applied
 from secateur.sparse.conversion import sparse_counterpart
 from secateur.sparse.through_time import Arrangement, RecurrentLayer, Sequence, into_tiles, out_of_tiles, steps_of
 from secateur.sparse.weight import SparseWeight
@@ -238,9 +239,10 @@ class SparseRecurrent(nn.Module):
                     self._bias(name_recurrent),
                 ]
             kernels = [self._kernel(*pair) for pair in self._pairs(layer)]
-            y, *after = RecurrentLayer.apply(  # type: ignore[no-untyped-call]
-                y, *first, steps, kernels, self.hidden_size, sequence.counts[0], self._gates == 4, torch.is_grad_enabled(), *parameters
-            )
+            y, *after = applied(
+                RecurrentLayer, y, *first, steps, kernels, self.hidden_size, sequence.counts[0], self._gates == 4, torch.is_grad_enabled(),
+                *parameters,
+            )  # fmt: skip
             last.append([state for state in after if state is not None])
         return out_of_tiles(y, steps, sequence.arrangement, sequence.shape(width)), [torch.cat(parts) for parts in zip(*last, strict=True)]
 

@@ -59,8 +59,7 @@ def _through(links: list[_Link], x: Tensor) -> Tensor:
     described = _described(links, x) if len(links) > 1 and not torch.is_grad_enabled() else None
     if described is not None:
         flat = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
-        y = flat.new_empty(flat.shape[0], links[-1].layer.out_features)
-        _kernels.chain_forward(described, flat.contiguous(), y, torch.get_num_threads())
+        y = _kernels.chain_forward(described, flat.contiguous(), torch.get_num_threads())
         return y if x.dim() == 2 else y.view(*x.shape[:-1], y.shape[1])
     for layer, relu in links:
         x = sparse_linear(x, layer.weight, layer.bias, activation="relu" if relu else "none")

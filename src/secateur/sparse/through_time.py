@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from secateur import _kernels
-from secateur.sparse.backward import differentiable_once
+from secateur._kernels import new_tensor
+from secateur.sparse.backward import applied, differentiable_once
 
 Arrangement = Literal["steps", "batch", "feature", "packed"]
 
@@ -26,14 +27,14 @@ class _IntoTiles(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, steps: Any, arrangement: Arrangement) -> Tensor:
         ctx.steps, ctx.arrangement, ctx.shape = steps, arrangement, x.shape
-        tiled = x.new_empty(x.shape[0 if arrangement == "feature" else -1], steps.columns)
+        tiled = new_tensor(x, (x.shape[0 if arrangement == "feature" else -1], steps.columns))
         steps.into_tiles(arrangement, x.contiguous(), tiled, torch.get_num_threads())
         return tiled
 
     @staticmethod
     @differentiable_once
     def backward(ctx: Any, d_tiled: Tensor) -> tuple[Tensor | None, ...]:
-        dx = d_tiled.new_empty(ctx.shape)
+        dx = new_tensor(d_tiled, ctx.shape)
         ctx.steps.out_of_tiles(ctx.arrangement, d_tiled.contiguous(), dx, torch.get_num_threads())
         return dx, None, None
 
@@ -44,27 +45,27 @@ class _OutOfTiles(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tiled: Tensor, steps: Any, arrangement: Arrangement, shape: tuple[int, ...]) -> Tensor:
         ctx.steps, ctx.arrangement, ctx.shape = steps, arrangement, tiled.shape
-        y = tiled.new_empty(shape)
+        y = new_tensor(tiled, shape)
         steps.out_of_tiles(arrangement, tiled, y, torch.get_num_threads())
         return y
 
     @staticmethod
     @differentiable_once
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        d_tiled = dy.new_empty(ctx.shape)
+        d_tiled = new_tensor(dy, ctx.shape)
         ctx.steps.into_tiles(ctx.arrangement, dy.contiguous(), d_tiled, torch.get_num_threads())
         return d_tiled, None, None, None
 
 
 def into_tiles(x: Tensor, steps: _kernels.Steps, arrangement: Arrangement) -> Tensor:
     """An activation of any layout in tiles: (features, columns), in an order that only the kernels know."""
-    tiled: Tensor = _IntoTiles.apply(x, steps, arrangement)  # type: ignore[no-untyped-call]
+    tiled: Tensor = applied(_IntoTiles, x, steps, arrangement)
     return tiled
 
 
 def out_of_tiles(tiled: Tensor, steps: _kernels.Steps, arrangement: Arrangement, shape: tuple[int, ...]) -> Tensor:
     """What `into_tiles` makes, back in a layout, as a tensor of `shape`."""
-    y: Tensor = _OutOfTiles.apply(tiled, steps, arrangement, shape)  # type: ignore[no-untyped-call]
+    y: Tensor = applied(_OutOfTiles, tiled, steps, arrangement, shape)
     return y
 
 
@@ -83,14 +84,14 @@ class RecurrentLayer(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         saves = saves and any(ctx.needs_input_grad)
         directions = len(kernels)
-        y = x.new_empty(directions * hidden, steps.columns)
-        h_last = x.new_empty(directions, batch, hidden)
-        c_last = x.new_empty(directions, batch, hidden) if lstm else None
+        y = new_tensor(x, (directions * hidden, steps.columns))
+        h_last = new_tensor(x, (directions, batch, hidden))
+        c_last = new_tensor(x, (directions, batch, hidden)) if lstm else None
         saved: list[Tensor | None] = []
         for direction, kernel in enumerate(kernels):
-            gates = x.new_empty(kernel.saved_rows, steps.columns) if saves else None
-            before_h = x.new_empty(hidden, steps.columns) if saves else None
-            before_c = x.new_empty(hidden, steps.columns) if saves and lstm else None
+            gates = new_tensor(x, (kernel.saved_rows, steps.columns)) if saves else None
+            before_h = new_tensor(x, (hidden, steps.columns)) if saves else None
+            before_c = new_tensor(x, (hidden, steps.columns)) if saves and lstm else None
             values_input, values_recurrent, bias_input, bias_recurrent = parameters[4 * direction : 4 * direction + 4]
             kernel.forward(
                 steps, direction == 1, values_input, values_recurrent, bias_input, bias_recurrent, x, _part(h_first, direction),
@@ -111,18 +112,18 @@ class RecurrentLayer(torch.autograd.Function):
         dy = None if dy is None else dy.contiguous()
         dh_last = None if dh_last is None else dh_last.contiguous()
         dc_last = None if dc_last is None else dc_last.contiguous()
-        dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        dh_first = x.new_empty(ctx.state_shape) if ctx.needs_input_grad[1] else None
-        dc_first = x.new_empty(ctx.state_shape) if ctx.needs_input_grad[2] else None
+        dx = new_tensor(x, x.shape) if ctx.needs_input_grad[0] else None
+        dh_first = new_tensor(x, ctx.state_shape) if ctx.needs_input_grad[1] else None
+        dc_first = new_tensor(x, ctx.state_shape) if ctx.needs_input_grad[2] else None
         gradients: list[Tensor | None] = []
         for direction, kernel in enumerate(ctx.kernels):
             values_input, values_recurrent, gates, before_h, before_c = saved[5 * direction : 5 * direction + 5]
             needs = ctx.needs_input_grad[9 + 4 * direction : 13 + 4 * direction]
             rows = kernel.rows
-            d_input = torch.empty_like(values_input) if needs[0] else None
-            d_recurrent = torch.empty_like(values_recurrent) if needs[1] else None
-            d_bias_input = x.new_empty(rows) if needs[2] else None
-            d_bias_recurrent = x.new_empty(rows) if needs[3] else None
+            d_input = new_tensor(x, values_input.shape) if needs[0] else None
+            d_recurrent = new_tensor(x, values_recurrent.shape) if needs[1] else None
+            d_bias_input = new_tensor(x, (rows,)) if needs[2] else None
+            d_bias_recurrent = new_tensor(x, (rows,)) if needs[3] else None
             kernel.backward(
                 ctx.steps, direction == 1, values_input, values_recurrent, x, gates, before_h, before_c, dy, directions * hidden,
                 direction * hidden, _part(dh_last, direction), _part(dc_last, direction), dx, direction == 1, d_input, d_recurrent,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from secateur import _kernels
-from secateur.captures import dense_in_graph
+from secateur.captures import dense_in_graph, is_wrapped
 from secateur.errors import PruningError
 from secateur.masks import Pattern, random_pattern
 from secateur.seeds import generator
@@ -155,7 +155,9 @@ class SparseWeight(nn.Module):
         self._pattern, self._kernel, self._slices = pattern, None, {}
 
     def runs_on_kernels(self, *activations: Tensor) -> bool:
-        """Whether the kernels take these activations: float32 or float64 on the CPU, as `values`, neither under autocast nor in a graph."""
+        """Whether the kernels take these activations: float32 or float64 on the CPU, as `values`.
+
+        Not under autocast, nor in a graph, nor what escaped from one."""
         values = self._parameters["values"]
         assert values is not None
         dtype = values.dtype
@@ -164,7 +166,7 @@ class SparseWeight(nn.Module):
         if torch.is_autocast_enabled("cpu") or dense_in_graph():
             return False
         for x in activations:  # noqa: SIM110 (a generator takes as long as the rest)
-            if x.dtype is not dtype or not x.is_cpu:
+            if x.dtype is not dtype or not x.is_cpu or is_wrapped(x):
                 return False
         return True
 
