@@ -84,11 +84,16 @@ class LinearMap:
 
 
 M = TypeVar("M", bound=nn.Module)
-_describers: dict[type[nn.Module], Callable[[Any], Sequence[LinearMap]]] = {}
+_describers: dict[type[nn.Module] | str, Callable[[Any], Sequence[LinearMap]]] = {}
 
 
-def describe(layer: type[M]) -> Callable[[Callable[[M], Sequence[LinearMap]]], Callable[[M], Sequence[LinearMap]]]:
-    """Register how a layer is described: a function (module) -> its linear maps, with parameter names local to the module.
+def dotted_name(layer: type[nn.Module]) -> str:
+    """The name by which a class is known whose library may not be there: "package.module.Class"."""
+    return f"{layer.__module__}.{layer.__qualname__}"
+
+
+def describe(layer: type[M] | str) -> Callable[[Callable[[M], Sequence[LinearMap]]], Callable[[M], Sequence[LinearMap]]]:
+    """Register how a layer, a class or its dotted name, is described: a function (module) -> its linear maps, parameter names local to it.
 
     It serves subclasses too. Names in `parameter` and `bias` become the model's; `module` and `tied` are filled in.
     """
@@ -131,7 +136,8 @@ def described_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module, Sequenc
     computed from others. What lies inside a described layer is part of it."""
     covered: tuple[str, ...] = ()
     for name, module in model.named_modules():
-        describer = next((_describers[kind] for kind in type(module).__mro__ if kind in _describers), None)
+        keys = (key for kind in type(module).__mro__ for key in (kind, dotted_name(kind)))
+        describer = next((_describers[key] for key in keys if key in _describers), None)
         if describer is None or name.startswith(covered):
             continue
         covered += (f"{name}." if name else "",)
@@ -220,6 +226,18 @@ def _linear(module: nn.Linear) -> list[LinearMap]:
             "weight", "", "linear", tuple(module.weight.shape),
             uses=lambda inputs, output: _positions(output, module.out_features),
             bias="bias" if module.bias is not None else None, sparse="SparseLinear",
+        )
+    ]  # fmt: skip
+
+
+@describe("transformers.pytorch_utils.Conv1D")
+def _transposed_linear(module: Any) -> list[LinearMap]:
+    """A linear layer with its weight as (inputs, outputs): GPT-2's."""
+    return [
+        LinearMap(
+            "weight", "", "linear", tuple(module.weight.shape),
+            uses=lambda inputs, output: _positions(output, module.weight.shape[1]),
+            transposed=True, bias="bias", sparse="SparseTransposedLinear",
         )
     ]  # fmt: skip
 

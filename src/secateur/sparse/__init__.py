@@ -11,6 +11,7 @@ from secateur.sparse.linear import SparseLinear, sparse_linear
 from secateur.sparse.recurrent import SparseGRU, SparseLSTM, SparseRNN
 from secateur.sparse.sequential import SparseSequential
 from secateur.sparse.ticket import Ticket
+from secateur.sparse.transposed import SparseTransposedLinear
 from secateur.sparse.weight import SparseWeight
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "SparseMultiheadAttention",
     "SparseRNN",
     "SparseSequential",
+    "SparseTransposedLinear",
     "SparseWeight",
     "Ticket",
     "choose_execution",

@@ -8,11 +8,12 @@ from typing import Any, Protocol, TypeVar
 
 from torch import nn
 
-from secateur.linear_maps import Kind, LinearMap, describe
+from secateur.linear_maps import Kind, LinearMap, describe, dotted_name
 from secateur.sparse.attention import SparseMultiheadAttention, sparse_weight_names
 from secateur.sparse.convolution import SparseConv1d, _symmetric_padding
 from secateur.sparse.embedding import SparseEmbedding
 from secateur.sparse.linear import SparseLinear
+from secateur.sparse.transposed import SparseTransposedLinear
 from secateur.sparse.weight import SparseWeight
 
 
@@ -39,15 +40,16 @@ class Counterpart:
     make: Callable[[Any, Mapping[str, SparseWeight]], nn.Module]
 
 
-_counterparts: dict[type[nn.Module], Counterpart] = {}
+_counterparts: dict[type[nn.Module] | str, Counterpart] = {}
 
 
 def sparse_counterpart(
-    layer: type[M], weights: Callable[[M], tuple[str, ...]]
+    layer: type[M] | str, weights: Callable[[M], tuple[str, ...]]
 ) -> Callable[[Callable[[M, Mapping[str, SparseWeight]], nn.Module]], Any]:
-    """Register how `layer` becomes sparse: a function (module, {local name: sparse weight}) -> a module with the methods of `SparseLayer`.
+    """Register how `layer`, a class or its dotted name, becomes sparse.
 
-    It serves exactly this class: a subclass may compute something else.
+    By a function (module, {local name: sparse weight}) -> a module with the methods of `SparseLayer`. It serves exactly this class: a
+    subclass may compute something else.
     """
 
     def decorate(make: Callable[[M, Mapping[str, SparseWeight]], nn.Module]) -> Callable[[M, Mapping[str, SparseWeight]], nn.Module]:
@@ -59,7 +61,7 @@ def sparse_counterpart(
 
 def counterpart_of(module: nn.Module) -> Counterpart | None:
     """How `module` becomes sparse, or None."""
-    return _counterparts.get(type(module))
+    return _counterparts.get(type(module)) or _counterparts.get(dotted_name(type(module)))
 
 
 def _weight_alone(module: nn.Module) -> tuple[str, ...]:
@@ -79,6 +81,9 @@ def _checked_embedding(module: nn.Embedding) -> tuple[str, ...]:
 @sparse_counterpart(nn.Linear, _weight_alone)
 def _linear(module: nn.Linear, weights: Mapping[str, SparseWeight]) -> nn.Module:
     return SparseLinear(weights["weight"], module.bias)
+
+
+sparse_counterpart("transformers.pytorch_utils.Conv1D", _weight_alone)(SparseTransposedLinear.in_place_of)
 
 
 @sparse_counterpart(nn.Conv1d, _checked_convolution)
@@ -110,6 +115,12 @@ def _map(
 def _linear_map(module: SparseLinear) -> list[LinearMap]:
     bias = "bias" if module.bias is not None else None
     return [_map("linear", module.weight, "weight", bias, lambda output: output.numel() // module.out_features)]
+
+
+@describe(SparseTransposedLinear)
+def _transposed_map(module: SparseTransposedLinear) -> list[LinearMap]:
+    bias = "bias" if module.bias is not None else None
+    return [_map("linear", module.weight, "weight", bias, lambda output: output.numel() // module.out_features, transposed=True)]
 
 
 @describe(SparseConv1d)

@@ -434,7 +434,7 @@ def _rnn(module: nn.RNN, weights: Mapping[str, SparseWeight]) -> nn.Module:
 _GATE_NAMES = {4: ("input", "forget", "cell", "output"), 3: ("reset", "update", "new"), 1: ("hidden",)}
 
 
-@describe(SparseRecurrent)  # type: ignore[type-abstract]
+@describe(SparseRecurrent)
 def _recurrent_maps(module: SparseRecurrent) -> list[LinearMap]:
     size = module.hidden_size
     blocks = tuple(Block(gate, i * size, (i + 1) * size) for i, gate in enumerate(_GATE_NAMES[module._gates]))
