@@ -7,6 +7,7 @@ transformed, under `torch.export`, `torch.jit.trace` and `torch.func`, sparse we
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -15,7 +16,7 @@ from torch._C._functorch import is_functorch_wrapped_tensor as is_wrapped  # und
 from torch._compile import _disable_dynamo  # `torch.compiler.disable`, which imports the compiler only when it is there to be told
 from torch.compiler import is_dynamo_compiling
 
-__all__ = ["dense_in_graph", "is_dynamo_compiling", "is_exporting", "is_wrapped", "outside_graphs"]
+__all__ = ["dense_in_graph", "is_exporting", "is_wrapped", "outside_graphs"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -28,6 +29,17 @@ def dense_in_graph() -> bool:
 
 
 @_disable_dynamo
-def outside_graphs(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
-    """function(*args, **kwargs), at which a graph breaks: for what none holds, while `is_dynamo_compiling` and not `is_exporting`."""
+def _uncompiled(function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:
     return function(*args, **kwargs)
+
+
+def outside_graphs(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """`function`, at which a graph that `torch.compile` captures breaks: for what none holds."""
+
+    @wraps(function)
+    def chosen(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if is_dynamo_compiling() and not is_exporting():
+            return _uncompiled(function, *args, **kwargs)
+        return function(*args, **kwargs)
+
+    return chosen

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
+from secateur.captures import outside_graphs
 from secateur.errors import InputError
 
 _LEVELS = 1 << 16
@@ -48,6 +48,7 @@ class Dropout(nn.Module):
         self._step = step
         self._calls = 0
 
+    @outside_graphs  # or each step, being another number, would be compiled anew
     def noise(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Tensor:
         """The factors of the next call, of `shape`: 0 where dropped, 1 / (kept fraction) elsewhere. Counts as a call."""
         if self.locked is not None:
@@ -62,8 +63,6 @@ class Dropout(nn.Module):
         """`x` of any shape and memory layout; in eval mode, or at rate 0, `x` itself."""
         if not self.training or self._dropped == 0:
             return x
-        if is_dynamo_compiling() and not is_exporting():  # or each step, being another number, would be compiled anew
-            return outside_graphs(self.forward, x)
         return x * self.noise(tuple(x.shape), x.dtype, x.device)
 
     def extra_repr(self) -> str:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from secateur._kernels import new_tensor
-from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
+from secateur.captures import outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.sparse import SparseConv1d, SparseWeight, sparse_counterpart
@@ -203,10 +203,9 @@ class SparseWordConv(SparseConv1d):
                 dense.bias.copy_(self.bias)
         return dense
 
+    @outside_graphs
     def forward(self, x: Tensor) -> Tensor:
         """x (batch, channels, length), best the transpose of (batch, length, channels) -> (batch, filters, positions)."""
-        if is_dynamo_compiling() and not is_exporting():
-            return outside_graphs(self.forward, x)
         if not self._on_words(x):
             return super().forward(x)
         responses: Tensor = applied(
@@ -214,10 +213,9 @@ class SparseWordConv(SparseConv1d):
         )
         return responses.relu() if self.activation == "relu" else responses
 
+    @outside_graphs
     def maximum_over_time(self, x: Tensor) -> Tensor:
         """x (batch, channels, length) -> (batch, filters), each filter's greatest response, in one call."""
-        if is_dynamo_compiling() and not is_exporting():
-            return outside_graphs(self.maximum_over_time, x)
         if not self._on_words(x):
             return self(x).amax(2)  # type: ignore[no-any-return]
         maxima: Tensor = applied(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur._kernels import new_tensor
-from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
+from secateur.captures import outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.seeds import generator
@@ -117,10 +117,9 @@ class SparseConv1d(nn.Module):
                 dense.bias.copy_(self.bias)
         return dense
 
+    @outside_graphs
     def forward(self, x: Tensor) -> Tensor:
         """x (batch, in_channels, length) or (in_channels, length) -> (batch, out_channels, positions), or without the batch."""
-        if is_dynamo_compiling() and not is_exporting():
-            return outside_graphs(self.forward, x)
         if x.dim() not in (2, 3) or x.shape[-2] != self.in_channels:
             raise PruningError(
                 f"a convolution of {self.in_channels} channels takes (batch, {self.in_channels}, length), not {tuple(x.shape)}"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur._kernels import new_tensor
-from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
+from secateur.captures import outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.sparse.backward import applied, differentiable_once
@@ -82,10 +82,9 @@ class SparseEmbedding(nn.Module):
             dense.weight.copy_(self.weight.to_dense())
         return dense
 
+    @outside_graphs
     def forward(self, ids: Tensor) -> Tensor:
         """ids (…) int64 or int32 -> (…, embedding_dim)."""
-        if is_dynamo_compiling() and not is_exporting():
-            return outside_graphs(self.forward, ids)
         if ids.dtype not in (torch.int64, torch.int32):
             raise PruningError(f"an embedding looks up int64 or int32 ids, not {ids.dtype}")
         if ids.device.type != "cpu" or not self.weight.runs_on_kernels():

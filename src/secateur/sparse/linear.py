@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
+from secateur.captures import outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.seeds import generator
@@ -42,6 +42,7 @@ class _Product(torch.autograd.Function):
         return *gradients, None, None, None
 
 
+@outside_graphs
 def sparse_linear(
     x: Tensor,
     weight: SparseWeight,
@@ -58,8 +59,6 @@ def sparse_linear(
     `weight` has shape (outputs, inputs). On the CPU in float32 and float64 cost follows the
     survivors; elsewhere the weight is made dense for the product, which on a GPU is the faster way at the densities of pruned networks.
     """
-    if is_dynamo_compiling() and not is_exporting():
-        return outside_graphs(sparse_linear, x, weight, bias, layout=layout, activation=activation, rows=rows)
     inputs, shape = weight.width, x.shape
     axes, feature_major = len(shape), layout == "feature"
     if axes == 0 or (feature_major and axes != 2) or shape[0 if feature_major else -1] != inputs:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from secateur import _kernels
-from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
+from secateur.captures import outside_graphs
 from secateur.dropout import Dropout
 from secateur.errors import PruningError, UnknownName
 from secateur.linear_maps import Block, LinearMap, describe, recurrent_steps
@@ -166,12 +166,11 @@ class SparseRecurrent(nn.Module):
         assert isinstance(found, SparseWeight)
         return found
 
+    @outside_graphs
     def forward(self, x: Tensor | PackedSequence, hx: Any = None) -> Any:
         """As torch's layer: x (steps, batch, input), (batch, steps, input) with batch_first, (steps, input) without a batch, a packed
         sequence, or (input, steps, batch) with `layout="feature"`; hx the initial state (layers * directions, batch, hidden), zero
         where None. Returns (output, last state). `PruningError` when shapes do not fit."""
-        if is_dynamo_compiling() and not is_exporting():
-            return outside_graphs(self.forward, x, hx)
         if isinstance(x, PackedSequence):
             if self.layout == "feature":
                 raise PruningError("a packed sequence is (examples, features); layout='feature' takes none")

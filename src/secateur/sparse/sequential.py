@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur import _kernels
-from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
+from secateur.captures import outside_graphs
 from secateur.dropout import Dropout
 from secateur.sparse.linear import SparseLinear, sparse_linear
 
@@ -53,9 +53,12 @@ def _hooked(module: nn.Module) -> bool:
 
 
 def _through(links: list[_Link], x: Tensor) -> Tensor:
-    """The layers of a run, in one call where that can be."""
-    if links and is_dynamo_compiling() and not is_exporting():
-        return outside_graphs(_through, links, x)
+    return _run(links, x) if links else x
+
+
+@outside_graphs
+def _run(links: list[_Link], x: Tensor) -> Tensor:
+    """Layers one after another, in one call where that can be."""
     described = _described(links, x) if len(links) > 1 and not torch.is_grad_enabled() else None
     if described is not None:
         flat = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])

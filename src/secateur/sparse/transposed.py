@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from secateur.captures import is_dynamo_compiling, is_exporting, outside_graphs
+from secateur.captures import outside_graphs
 from secateur.errors import PruningError
 from secateur.sparse.backward import applied, differentiable_once
 from secateur.sparse.weight import SparseWeight
@@ -73,10 +73,9 @@ class SparseTransposedLinear(nn.Module):
             dense._parameters["bias"] = nn.Parameter(self.bias.detach().clone())
         return dense
 
+    @outside_graphs
     def forward(self, x: Tensor) -> Tensor:
         """x (…, in_features) -> (…, out_features)."""
-        if is_dynamo_compiling() and not is_exporting():
-            return outside_graphs(self.forward, x)
         if x.dim() == 0 or x.shape[-1] != self.in_features:
             raise PruningError(f"a sparse product of {self.in_features} inputs takes (…, {self.in_features}), not {tuple(x.shape)}")
         if self.weight.runs_on_kernels(x):
