@@ -54,15 +54,19 @@ class Packed(nn.Module):
         return self.lstm(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))[1][0][0] + 1
 
 
-def pruned(model: nn.Module, density: float = 0.4) -> nn.Module:
-    whole = prunable_mask(model, ("linear", "conv", "recurrent", "attention", "embedding"))
-    return compress(model, whole.map(lambda name, p: random_pattern(p.shape, int(p.kept * density), 3, name, p.excluded_rows)))
+def compressed(build: Callable[[], nn.Module], density: float = 0.4) -> Callable[[], nn.Module]:
+    def built() -> nn.Module:
+        model = build()
+        whole = prunable_mask(model, ("linear", "conv", "recurrent", "attention", "embedding"))
+        return compress(model, whole.map(lambda name, p: random_pattern(p.shape, int(p.kept * density), 3, name, p.excluded_rows)))
+
+    return built
 
 
 def made(build: Callable[[], nn.Module]) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return pruned(build()) if build is not feature_major else build()
+        return build()
 
 
 def feature_major() -> nn.Module:
@@ -74,10 +78,10 @@ def perceptron() -> nn.Module:
 
 
 CASES: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
-    "texts": (Texts, torch.randint(0, 40, (5, 11), generator=generator(1))),
-    "packed": (Packed, torch.randn(4, 4, 6, generator=generator(2))),
+    "texts": (compressed(Texts), torch.randint(0, 40, (5, 11), generator=generator(1))),
+    "packed": (compressed(Packed), torch.randn(4, 4, 6, generator=generator(2))),
     "feature-major": (feature_major, torch.randn(7, 6, generator=generator(3))),
-    "perceptron": (perceptron, torch.randn(5, 9, generator=generator(4))),
+    "perceptron": (compressed(perceptron), torch.randn(5, 9, generator=generator(4))),
 }
 
 
@@ -111,7 +115,7 @@ def test_compiled_networks_run_the_kernels_between_their_graphs(case: tuple[nn.M
 
 
 def test_steps_of_dropout_are_compiled_once() -> None:
-    model = made(lambda: nn.Sequential(nn.Linear(9, 30), nn.ReLU(), Dropout(0.5), nn.Linear(30, 4)))
+    model = made(compressed(lambda: nn.Sequential(nn.Linear(9, 30), nn.ReLU(), Dropout(0.5), nn.Linear(30, 4))))
     counter = CompileCounterWithBackend("aot_eager")
     torch._dynamo.reset()
     compiled, x = torch.compile(copy.deepcopy(model), backend=counter), CASES["perceptron"][1]
@@ -127,7 +131,7 @@ def test_steps_of_dropout_are_compiled_once() -> None:
 
 
 def test_moved_survivors_are_seen_by_a_compiled_network() -> None:
-    model = made(perceptron)
+    model = made(compressed(perceptron))
     compiled = torch.compile(model, backend="aot_eager")
     x = CASES["perceptron"][1]
     before = compiled(x)
@@ -179,12 +183,12 @@ def test_tensors_that_escape_a_transform() -> None:
 
     x = CASES["perceptron"][1]
     torch.func.grad(leak)(x)
-    model = made(perceptron)
+    model = made(compressed(perceptron))
     assert_close(model(escaped[0]), model(x * 2))
 
 
 def test_gradients_of_single_examples() -> None:
-    model = made(perceptron)
+    model = made(compressed(perceptron))
     x = CASES["perceptron"][1]
     parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from secateur import prune
 from secateur.errors import PruningError, UnknownName
 from secateur.linear_maps import LinearMap, describe, linear_maps, parameter_kinds, prunable_mask
 
@@ -157,8 +158,11 @@ class Backwards(nn.Module):
 
 def test_matrices_of_unknown_layers_are_named() -> None:
     model = nn.Sequential(nn.Linear(4, 5), *(Backwards(5, 5) for _ in range(5)))
-    with pytest.warns(UserWarning, match=r"^125 weights are not pruned: 1.weight, 2.weight, 3.weight, … belong"):
+    with pytest.warns(UserWarning, match=r"^125 weights are not pruned: 1.weight, 2.weight, 3.weight, … belong") as direct:
         prunable_mask(model, ["linear"])
+    with pytest.warns(UserWarning, match="not pruned") as through:
+        prune(model, 0.5, prunable=["linear"])
+    assert direct[0].filename == through[0].filename == __file__  # not a line of the package
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert set(prunable_mask(model, ["linear", "![1-5].weight"])) == {"0.weight"}

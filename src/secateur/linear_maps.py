@@ -6,6 +6,7 @@ other room asks `isinstance`. A layer of one's own joins it with `@describe(MyLa
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -196,9 +197,17 @@ def prunable_mask(model: nn.Module, prunable: Iterable[str] = DEFAULT_PRUNABLE) 
         warnings.warn(
             f"{weights:,} weights are not pruned: {named} belong to layers that the table of linear maps does not know. Describe the layer "
             "(secateur.linear_maps.describe), or name the parameters in `prunable`, with a leading '!' to leave them out.",
-            stacklevel=2,
+            stacklevel=_level_outside(),
         )
     return Mask({name: maps[name].pattern() if name in maps else Pattern.full(shapes[name]) for name in kinds if name in chosen - excluded})
+
+
+def _level_outside() -> int:
+    """The `stacklevel` at which a warning of the caller points to the first line outside the package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __name__.partition(".")[0]:
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _joined(module: str, name: str) -> str:
