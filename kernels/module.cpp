@@ -68,8 +68,10 @@ nb::object forward_of(const Pattern& pattern, Number number, nb::handle values, 
     layer.threads = checked_threads(threads);
     const auto [y0, y1] = shape(pattern.rows());
     nb::object y = new_tensor(x, number, {y0, y1}, &layer.y);
-    const nb::gil_scoped_release released;
-    linear_forward(layer);
+    {
+        const nb::gil_scoped_release released;
+        linear_forward(layer);
+    }
     return y;
 }
 
@@ -94,10 +96,11 @@ nb::tuple backward_of(const Pattern& pattern, Number number, nb::handle values, 
     const nb::object dx = needs_x ? new_tensor(dy, number, {x0, x1}, &layer.dx) : nb::none();
     const nb::object dvalues = needs_values ? new_tensor(dy, number, {pattern.survivors()}, &layer.dvalues) : nb::none();
     const nb::object dbias = needs_bias ? new_tensor(dy, number, {pattern.rows()}, &layer.dbias) : nb::none();
-    const nb::tuple gradients = nb::make_tuple(dx, dvalues, dbias);
-    const nb::gil_scoped_release released;
-    linear_backward(layer);
-    return gradients;
+    {
+        const nb::gil_scoped_release released;
+        linear_backward(layer);
+    }
+    return nb::make_tuple(dx, dvalues, dbias);
 }
 
 // One layer of a chain as Python gives it: (pattern, values, bias or None, relu).
@@ -118,8 +121,10 @@ nb::object chain_of(const std::vector<Link>& links, Number number, nb::handle x,
     checked_threads(threads);
     T* to;
     nb::object y = new_tensor(x, number, {batch, layers.back().pattern->rows()}, &to);
-    const nb::gil_scoped_release released;
-    chain_forward(layers, from, batch, to, threads);
+    {
+        const nb::gil_scoped_release released;
+        chain_forward(layers, from, batch, to, threads);
+    }
     return y;
 }
 

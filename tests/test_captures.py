@@ -18,7 +18,7 @@ from secateur.linear_maps import prunable_mask
 from secateur.masks import random_pattern
 from secateur.models.word_conv import WordConv
 from secateur.seeds import generator
-from secateur.sparse import SparseLinear, compress, decompress
+from secateur.sparse import SparseEmbedding, SparseLinear, compress, decompress
 
 
 class Texts(nn.Module):
@@ -185,6 +185,20 @@ def test_tensors_that_escape_a_transform() -> None:
     torch.func.grad(leak)(x)
     model = made(compressed(perceptron))
     assert_close(model(escaped[0]), model(x * 2))
+
+
+def test_ids_that_escape_a_transform() -> None:
+    ids = CASES["texts"][1]
+    escaped: list[Tensor] = []
+
+    def leak(x: Tensor) -> Tensor:
+        escaped.append(ids + 0)
+        return x.sum()
+
+    torch.func.grad(leak)(torch.ones(3))
+    embedding = made(compressed(Texts)).embedding
+    assert type(embedding) is SparseEmbedding
+    assert_close(embedding(escaped[0]), embedding(ids))
 
 
 def test_gradients_of_single_examples() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from secateur._kernels import new_tensor
-from secateur.captures import outside_graphs
+from secateur.captures import is_wrapped, outside_graphs
 from secateur.errors import PruningError
 from secateur.masks import Pattern
 from secateur.sparse.backward import applied, differentiable_once
@@ -87,7 +87,7 @@ class SparseEmbedding(nn.Module):
         """ids (…) int64 or int32 -> (…, embedding_dim)."""
         if ids.dtype not in (torch.int64, torch.int32):
             raise PruningError(f"an embedding looks up int64 or int32 ids, not {ids.dtype}")
-        if ids.device.type != "cpu" or not self.weight.runs_on_kernels():
+        if ids.device.type != "cpu" or not self.weight.runs_on_kernels() or is_wrapped(ids):
             return F.embedding(ids, self.weight.to_dense(), self.padding_idx)
         flat = ids.reshape(-1).to(torch.int64).contiguous()
         y: Tensor = applied(_LookUp, self.weight.values, flat, self.weight.kernel)
