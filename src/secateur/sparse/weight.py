@@ -157,7 +157,8 @@ class SparseWeight(nn.Module):
     def runs_on_kernels(self, *activations: Tensor) -> bool:
         """Whether the kernels take these activations: float32 or float64 on the CPU, as `values`.
 
-        Not under autocast, nor in a graph, nor what escaped from one."""
+        Not under autocast, nor in a graph, nor what escaped from one.
+        """
         values = self._parameters["values"]
         assert values is not None
         dtype = values.dtype
